@@ -1,0 +1,1 @@
+"""Pure rules of Flowker: no I/O, no clock, no framework."""

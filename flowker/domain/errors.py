@@ -1,0 +1,284 @@
+"""Every refusal that Flowker can answer: one class, one code.
+
+A refusal is an expected answer to a caller, never a bug. The HTTP status of each class stands in one table,
+`flowker.http.errors.STATUS`; docs/errors.md lists every class, and a test compares the three.
+
+FlowkerError
+├── InvalidRequest and its kin      the request cannot be understood
+├── NotFound kin                    the resource is not there
+├── Conflict kin                    somebody else was first
+└── state kin                       the resource is there, and in the wrong state
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class FlowkerError(Exception):
+    """A refusal with its stable code (`FLK-…`).
+
+    `message` is for people and never repeats what the caller sent; `fields` says per field path what is wrong
+    with it; `headers` are response headers that help the caller go on.
+    """
+
+    code: ClassVar[str]
+    message: str
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.message = message or type(self).message
+        self.fields = dict(fields or {})
+        self.headers = dict(headers or {})
+        super().__init__(self.message)
+
+
+class InvalidRequest(FlowkerError):
+    code = "FLK-0001"
+    message = "The request body cannot be read or does not fit its schema."
+
+
+class InvalidId(FlowkerError):
+    code = "FLK-0002"
+    message = "The id is not a UUID."
+
+
+class WorkflowNotFound(FlowkerError):
+    code = "FLK-0100"
+    message = "No workflow has this id."
+
+
+class WorkflowNameTaken(FlowkerError):
+    code = "FLK-0101"
+    message = "Another workflow has this name."
+
+
+class IllegalStatusChange(FlowkerError):
+    code = "FLK-0102"
+    message = "The workflow cannot change to this status from the one it has."
+
+
+class WorkflowNotEditable(FlowkerError):
+    code = "FLK-0103"
+    message = "The workflow cannot be changed or deleted in the status it has."
+
+
+class UnknownExecutor(FlowkerError):
+    code = "FLK-0104"
+    message = "A node names an executor that the catalog does not have."
+
+
+class InvalidCondition(FlowkerError):
+    code = "FLK-0105"
+    message = "A condition does not parse."
+
+
+class NameMissing(FlowkerError):
+    code = "FLK-0110"
+    message = "The name is missing or blank."
+
+
+class NameTooLong(FlowkerError):
+    code = "FLK-0111"
+    message = "The name is longer than 100 characters."
+
+
+class NoNodes(FlowkerError):
+    code = "FLK-0112"
+    message = "The workflow has no nodes."
+
+
+class TooManyNodes(FlowkerError):
+    code = "FLK-0113"
+    message = "The workflow has more than 100 nodes."
+
+
+class TooManyEdges(FlowkerError):
+    code = "FLK-0114"
+    message = "The workflow has more than 200 edges."
+
+
+class UnknownEdgeNode(FlowkerError):
+    code = "FLK-0115"
+    message = "An edge names a node that the workflow does not have."
+
+
+class NoTrigger(FlowkerError):
+    code = "FLK-0116"
+    message = "The workflow has no trigger."
+
+
+class DuplicateElementId(FlowkerError):
+    code = "FLK-0117"
+    message = "Two nodes or two edges have the same id."
+
+
+class InvalidTrigger(FlowkerError):
+    code = "FLK-0118"
+    message = "The data of a trigger is not valid."
+
+
+class InvalidNodeData(FlowkerError):
+    code = "FLK-0119"
+    message = "The data of an action or conditional is not valid."
+
+
+class NodeIdMissing(FlowkerError):
+    code = "FLK-0120"
+    message = "A node has no id."
+
+
+class NodeTypeMissing(FlowkerError):
+    code = "FLK-0121"
+    message = "A node has no type."
+
+
+class EdgeIdMissing(FlowkerError):
+    code = "FLK-0130"
+    message = "An edge has no id."
+
+
+class EdgeSourceMissing(FlowkerError):
+    code = "FLK-0131"
+    message = "An edge has no source."
+
+
+class EdgeTargetMissing(FlowkerError):
+    code = "FLK-0132"
+    message = "An edge has no target."
+
+
+class InvalidInputMapping(FlowkerError):
+    code = "FLK-0140"
+    message = "An inputMapping is not valid."
+
+
+class InvalidOutputMapping(FlowkerError):
+    code = "FLK-0141"
+    message = "An outputMapping is not valid."
+
+
+class InvalidTransforms(FlowkerError):
+    code = "FLK-0142"
+    message = "The transforms of a node are not valid."
+
+
+class ProviderConfigurationUnusable(FlowkerError):
+    code = "FLK-0150"
+    message = "The provider configuration of a node is missing, unknown or not active."
+
+
+class ProviderConfigurationMismatch(FlowkerError):
+    code = "FLK-0151"
+    message = "The provider configuration of a node belongs to another provider."
+
+
+class UnexpectedField(FlowkerError):
+    code = "FLK-0300"
+    message = "The request body has a field that is not part of its schema."
+
+
+class MissingField(FlowkerError):
+    code = "FLK-0301"
+    message = "A required field of the request body is missing."
+
+
+class InvalidQuery(FlowkerError):
+    code = "FLK-0304"
+    message = "A parameter or the cursor is not valid."
+
+
+class LimitOutOfRange(FlowkerError):
+    code = "FLK-0309"
+    message = "The limit is not within 1 and 100."
+
+
+class InvalidSortOrder(FlowkerError):
+    code = "FLK-0310"
+    message = "The sort order is neither ASC nor DESC."
+
+
+class ChangedMeanwhile(FlowkerError):
+    code = "FLK-0350"
+    message = "The workflow was changed by somebody else meanwhile."
+
+
+class WebhookTaken(FlowkerError):
+    code = "FLK-0360"
+    message = "Another active workflow owns this webhook method and path."
+
+
+class WebhookNotFound(FlowkerError):
+    code = "FLK-0361"
+    message = "No webhook is registered for this method and path."
+
+
+class WebhookTokenRefused(FlowkerError):
+    code = "FLK-0362"
+    message = "The webhook token is missing or wrong."
+
+
+class WebhookBodyTooLarge(FlowkerError):
+    code = "FLK-0363"
+    message = "The webhook body is larger than 1 MB."
+
+
+class ApiKeyRefused(FlowkerError):
+    code = "FLK-0401"
+    message = "The API key is missing or wrong."
+
+
+class PathNotFound(FlowkerError):
+    code = "FLK-0404"
+    message = "No operation has this path."
+
+
+class MethodNotAllowed(FlowkerError):
+    code = "FLK-0405"
+    message = "The operation at this path does not have this method."
+
+
+class ExecutionNotFound(FlowkerError):
+    code = "FLK-0500"
+    message = "No execution has this id."
+
+
+class WorkflowNotActive(FlowkerError):
+    code = "FLK-0501"
+    message = "The workflow is not active."
+
+
+class ExecutionInProgress(FlowkerError):
+    code = "FLK-0502"
+    message = "The execution is still in progress."
+
+
+class IdempotencyKeyUsed(FlowkerError):
+    code = "FLK-0505"
+    message = "The idempotency key was already used."
+
+
+class InputTooLarge(FlowkerError):
+    code = "FLK-0506"
+    message = "The request body is larger than 1 MB."
+
+
+class WorkflowCycle(FlowkerError):
+    code = "FLK-0508"
+    message = "The edges of the workflow form a cycle."
+
+
+class IdempotencyKeyMissing(FlowkerError):
+    code = "FLK-0509"
+    message = "The Idempotency-Key header is missing."
+
+
+class InternalError(FlowkerError):
+    """Not the caller's fault. A full queue or a database that is away comes with a Retry-After header."""
+
+    code = "FLK-9999"
+    message = "The service could not do this. Nothing was recorded."

@@ -1,0 +1,1 @@
+"""Durable execution: the imperative shell round flowker.domain.advance."""

@@ -1,0 +1,1 @@
+"""Calling out: one module per provider, one outgoing client."""

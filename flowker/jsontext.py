@@ -1,0 +1,102 @@
+"""JSON text to values and back, with numbers exact: money never passes through a binary float.
+
+Integers of any size stay integers, everything with a point or an exponent becomes a `decimal.Decimal`. Text that
+comes from outside goes through `decode_strict`, which also refuses what RFC 8259 leaves open and what RFC 7493
+(I-JSON) forbids: duplicate keys, lone surrogates, NaN and Infinity.
+"""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+DEPTH_MAX = 64
+"""Deeper nesting than any real payload has, and far from the recursion limit of every library on the way."""
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class MalformedJson(ValueError):
+    """Text that is not acceptable JSON; the message says why and never repeats the text."""
+
+
+def decode(text: bytes | str) -> Any:
+    """Decode text that this service wrote itself."""
+    return _decoder.decode(text)
+
+
+def encode(value: Any) -> bytes:
+    """Encode as compact UTF-8; a Decimal becomes a number with the digits that it has."""
+    return _encoder.encode(value)
+
+
+def decode_strict(data: bytes) -> Any:
+    """Decode text from outside, or raise `MalformedJson`."""
+    try:
+        value = _strict_decoder.decode(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise MalformedJson("it is not UTF-8") from None
+    except RecursionError:
+        raise MalformedJson("it is nested too deeply") from None
+    except MalformedJson:
+        raise
+    except ValueError:
+        raise MalformedJson("it is not JSON") from None
+    _refuse_deep_nesting(data, value)
+    _refuse_lone_surrogates(data, value)
+    return value
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise MalformedJson("an object has the same key twice")
+    return members
+
+
+def _refuse_constant(_: str) -> Any:
+    raise MalformedJson("NaN and Infinity are not JSON")
+
+
+def _parse_int(digits: str) -> int | Decimal:
+    # int("-0") is 0: a Decimal keeps the sign that the sender wrote.
+    return Decimal(digits) if digits == "-0" else int(digits)
+
+
+_strict_decoder = json.JSONDecoder(
+    parse_float=Decimal,
+    parse_int=_parse_int,
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_unique_pairs,
+)
+
+
+def _refuse_deep_nesting(data: bytes, value: Any) -> None:
+    if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
+        return
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise MalformedJson(f"it is nested over {DEPTH_MAX} levels")
+
+
+def _children(value: Any) -> list[Any]:
+    """The containers directly inside a container."""
+    if isinstance(value, dict):
+        return [child for child in value.values() if isinstance(child, dict | list)]
+    if isinstance(value, list):
+        return [child for child in value if isinstance(child, dict | list)]
+    return []
+
+
+def _refuse_lone_surrogates(data: bytes, value: Any) -> None:
+    if b"\\u" not in data:
+        return
+    try:
+        encode(value)
+    except UnicodeEncodeError:
+        raise MalformedJson("a string has half of a surrogate pair") from None
