@@ -69,4 +69,4 @@ def canonical_text(event: AuditEvent) -> str:
     return _canonical.encode(content)
 
 
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
