@@ -1,0 +1,109 @@
+"""The built-in actions: what each takes in its data and what it produces.
+
+An action is compiled when its workflow is saved, so that nothing a workflow author writes fails for its form later.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from flowker.domain.templates import InvalidPath, Template, compile_template
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+DELAY_MAX_S = 30 * 24 * 3600
+"""Thirty days: longer than any settlement period, and a bound on what a typing error can hold back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogAction:
+    """Tells the log that the execution came here."""
+
+    level: str
+    output: Template
+
+
+@dataclass(frozen=True, slots=True)
+class SetOutputAction:
+    """Sets the context's `output`, which becomes the execution's final output."""
+
+    output: Template
+
+
+@dataclass(frozen=True, slots=True)
+class FailAction:
+    """Fails the node with a message of the author's."""
+
+    message: Template
+
+
+@dataclass(frozen=True, slots=True)
+class DelayAction:
+    """Waits, durably."""
+
+    seconds: float
+
+
+Action = LogAction | SetOutputAction | FailAction | DelayAction
+
+
+class InvalidMember(ValueError):
+    """What is wrong with a node's data: `field` is the member, the message says why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field
+        super().__init__(reason)
+
+
+def compile_action(data: Mapping[str, Any]) -> Action:
+    """Compile the data of an action node, or raise `InvalidMember`."""
+    field = "actionType" if "actionType" in data and "action" not in data else "action"
+    kind = data.get(field)
+    compile_kind = _KINDS.get(kind) if isinstance(kind, str) else None
+    if compile_kind is None:
+        raise InvalidMember(field, f"must be one of {', '.join(_KINDS)}")
+    return compile_kind(data)
+
+
+def _compile_log(data: Mapping[str, Any]) -> LogAction:
+    level = data.get("level", "info")
+    if level not in LOG_LEVELS:
+        raise InvalidMember("level", f"must be one of {', '.join(LOG_LEVELS)}")
+    produced = {"action": "log"} | {name: data[name] for name in ("message", "level") if name in data}
+    return LogAction(level, _template(produced, "message"))
+
+
+def _compile_set_output(data: Mapping[str, Any]) -> SetOutputAction:
+    if "output" not in data:
+        raise InvalidMember("output", "is required")
+    return SetOutputAction(_template(data["output"], "output"))
+
+
+def _compile_fail(data: Mapping[str, Any]) -> FailAction:
+    message = data.get("message", "")
+    if not isinstance(message, str):
+        raise InvalidMember("message", "must be a string")
+    return FailAction(_template(message, "message"))
+
+
+def _compile_delay(data: Mapping[str, Any]) -> DelayAction:
+    seconds = data.get("seconds")
+    if not isinstance(seconds, int | float | Decimal) or isinstance(seconds, bool) or not 0 <= seconds <= DELAY_MAX_S:
+        raise InvalidMember("seconds", f"must be a number within 0 and {DELAY_MAX_S}")
+    return DelayAction(float(seconds))
+
+
+def _template(value: Any, field: str) -> Template:
+    try:
+        return compile_template(value)
+    except InvalidPath as error:
+        raise InvalidMember(field, f"has a reference that is not a path: {error}") from None
+
+
+_KINDS: dict[str, Callable[[Mapping[str, Any]], Action]] = {
+    "log": _compile_log,
+    "set_output": _compile_set_output,
+    "fail": _compile_fail,
+    "delay": _compile_delay,
+}

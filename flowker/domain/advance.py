@@ -1,0 +1,172 @@
+"""What follows when something happened to an execution: pure, deterministic, the same for every engine.
+
+`advance` folds one event into the state and says which nodes to run next. Feeding a journal's events in order gives
+the state that the process which wrote them had; `state.open` is then what is left to do.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flowker.domain.actions import SetOutputAction
+from flowker.domain.conditions import ConditionError
+from flowker.domain.executions import (
+    TERMINAL,
+    Accepted,
+    Event,
+    Outcome,
+    Postponed,
+    Run,
+    Settled,
+    State,
+)
+from flowker.domain.nodes import Conditional, ExecutorCall
+from flowker.domain.workflows import Edge, Plan
+
+
+def begin(plan: Plan, event: Accepted) -> State:
+    """The state of an execution that was just accepted; `open` holds its first nodes."""
+    execution = {"id": event.execution_id, "workflowId": event.workflow_id, "startedAt": event.started_at}
+    state = State({"execution": execution, "workflow": event.input})
+    _decide_edges(plan, state, plan.trigger, None)
+    _spread(plan, state, plan.trigger, event.started_at)
+    _finish_if_done(state)
+    return state
+
+
+def advance(plan: Plan, state: State, event: Event) -> tuple[State, list[Run]]:
+    """The state after `event`, and the runs that it newly asks for.
+
+    A terminal state never changes. An outcome of a node that is not open (it came twice, or too late) is ignored.
+    """
+    if state.status in TERMINAL or isinstance(event, Accepted):
+        return state, []
+    known = state.open
+    state = state.copy()
+    if isinstance(event, Settled):
+        for outcome in event.outcomes:
+            if outcome.node_id in state.open:
+                _settle(plan, state, outcome, event.at)
+    elif isinstance(event, Postponed):
+        _postpone(state, event)
+    else:
+        _time_out(state)
+    _finish_if_done(state)
+    return state, [run for node_id, run in state.open.items() if known.get(node_id) != run]
+
+
+def fold(plan: Plan, events: Iterable[Event]) -> State:
+    """The state after all events of a journal, the first of which is Accepted."""
+    remaining = iter(events)
+    accepted = next(remaining)
+    if not isinstance(accepted, Accepted):
+        raise TypeError("a journal begins with the accepted event")
+    state = begin(plan, accepted)
+    for event in remaining:
+        state, _ = advance(plan, state, event)
+    return state
+
+
+def _settle(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
+    node_id = outcome.node_id
+    del state.open[node_id]
+    _note_outcome(plan, state, outcome)
+    _decide_edges(plan, state, node_id, outcome)
+    # Before the failure is known nothing may start: a join that this node's edges decide would run.
+    if outcome.status == "failed" and not _error_edge_taken(plan, state, node_id):
+        _fail(state, f"FLK-0504: node {node_id} failed: {outcome.error}")
+    _spread(plan, state, node_id, at)
+
+
+def _note_outcome(plan: Plan, state: State, outcome: Outcome) -> None:
+    state.outcomes[outcome.node_id] = outcome
+    if outcome.output is not None or outcome.status == "completed":
+        state.context[outcome.node_id] = outcome.output
+    if outcome.status == "completed" and isinstance(plan.nodes[outcome.node_id].behaviour, SetOutputAction):
+        state.context["output"] = outcome.output
+
+
+def _decide_edges(plan: Plan, state: State, node_id: str, outcome: Outcome | None) -> None:
+    for edge in plan.outgoing.get(node_id, ()):
+        state.taken[edge.id] = _is_taken(plan, state, edge, outcome)
+
+
+def _spread(plan: Plan, state: State, node_id: str, at: str) -> None:
+    """Start or skip every node that a node's decided edges decide, and every node that a skipped one decides."""
+    decided = [node_id]
+    while decided:
+        for edge in plan.outgoing.get(decided.pop(), ()):
+            decision = _decide(plan, state, edge.target)
+            if decision == "skip":
+                skipped = Outcome(edge.target, "skipped", attempts=0, executed_at=at)
+                state.outcomes[edge.target] = skipped
+                _decide_edges(plan, state, edge.target, skipped)
+                decided.append(edge.target)
+            elif decision == "start" and state.error is None:
+                state.open[edge.target] = Run(edge.target)
+
+
+def _postpone(state: State, event: Postponed) -> None:
+    if state.open.pop(event.node_id, None) is not None and state.error is None:
+        state.open[event.node_id] = Run(event.node_id, event.attempt, event.not_before)
+
+
+def _decide(plan: Plan, state: State, node_id: str) -> str:
+    """Whether a node waits for further edges, starts or is skipped; a node is decided once."""
+    if node_id in state.open or node_id in state.outcomes:
+        return "wait"
+    incoming = plan.incoming[node_id]
+    if any(edge.id not in state.taken for edge in incoming):
+        return "wait"
+    wanted = all if plan.nodes[node_id].join == "all" else any
+    return "start" if wanted(state.taken[edge.id] for edge in incoming) else "skip"
+
+
+def _is_taken(plan: Plan, state: State, edge: Edge, outcome: Outcome | None) -> bool:
+    if outcome is not None and not _handle_matches(plan, edge, outcome):
+        return False
+    if edge.condition is None:
+        return True
+    try:
+        return edge.condition.evaluate(state.context)
+    except ConditionError as error:
+        _fail(state, f"FLK-0504: the condition of edge {edge.id} cannot be evaluated: {error}")
+        return False
+
+
+def _handle_matches(plan: Plan, edge: Edge, outcome: Outcome) -> bool:
+    if outcome.status == "skipped":
+        return False
+    behaviour = plan.nodes[edge.source].behaviour
+    if isinstance(behaviour, ExecutorCall):
+        return (edge.handle == "error") == (outcome.status == "failed")
+    if outcome.status == "failed":
+        return False
+    if isinstance(behaviour, Conditional) and edge.handle is not None:
+        return _branch_taken(outcome.output) == edge.handle
+    return True
+
+
+def _branch_taken(output: Mapping[str, Any]) -> str:
+    return str(output["branchTaken"])
+
+
+def _error_edge_taken(plan: Plan, state: State, node_id: str) -> bool:
+    return any(edge.handle == "error" and state.taken.get(edge.id, False) for edge in plan.outgoing.get(node_id, ()))
+
+
+def _fail(state: State, error: str) -> None:
+    """The first failure counts. What waits is given up; what runs may end."""
+    if state.error is None:
+        state.error = error
+    state.open = {node_id: run for node_id, run in state.open.items() if run.not_before is None}
+
+
+def _time_out(state: State) -> None:
+    if state.error is None:
+        state.error = "FLK-0503: the execution reached its time limit"
+    state.open = {}
+
+
+def _finish_if_done(state: State) -> None:
+    if not state.open:
+        state.status = "completed" if state.error is None else "failed"

@@ -1,0 +1,257 @@
+"""The nodes of a workflow: what each type takes in its data, compiled once when the workflow is saved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from flowker.domain.actions import Action, InvalidMember, compile_action
+from flowker.domain.conditions import Condition
+from flowker.domain.conditions import parse as parse_condition
+from flowker.domain.errors import (
+    InvalidCondition,
+    InvalidInputMapping,
+    InvalidNodeData,
+    InvalidOutputMapping,
+    InvalidTransforms,
+    InvalidTrigger,
+    ProviderConfigurationUnusable,
+    UnknownExecutor,
+    WebhookNotFound,
+)
+from flowker.domain.retries import RetryPolicy, compile_retry
+from flowker.domain.webhooks import METHODS, normalize_path
+
+RESPONSE_TIMEOUT_DEFAULT_S = 10
+RESPONSE_TIMEOUT_MAX_S = 30
+CALL_TIMEOUT_MAX_S = 300
+VERIFY_TOKEN_CHARACTERS_MAX = 512
+
+Join = Literal["any", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Where a run starts. Without a path it registers no webhook and is started by the API alone."""
+
+    method: str = "POST"
+    path: str | None = None
+    verify_token: str | None = None
+    sync: bool = False
+    response_timeout_s: float = RESPONSE_TIMEOUT_DEFAULT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """Branches on one condition."""
+
+    condition: Condition
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorCall:
+    """A call to the outside through a provider configuration."""
+
+    executor_id: str
+    provider_configuration_id: str | None
+    method: str
+    path: str
+    timeout_s: float | None
+    retry: RetryPolicy
+    success_status_codes: frozenset[int] | None
+    static_input: Mapping[str, Any]
+
+
+Behaviour = Trigger | Conditional | Action | ExecutorCall
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    id: str
+    type: str
+    name: str
+    join: Join
+    behaviour: Behaviour
+
+    @property
+    def step_name(self) -> str:
+        """What the API calls the step of this node."""
+        return self.name or f"{self.type}_{self.id}"
+
+
+def compile_node(node: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> Node:
+    data = node.get("data") or {}
+    join = data.get("join", "any")
+    if join not in {"any", "all"}:
+        raise InvalidNodeData(fields={f"{where}.data.join": "must be any or all"})
+    behaviour = _compile_behaviour(node["type"], data, f"{where}.data", executors)
+    return Node(node["id"], node["type"], node.get("name") or "", join, behaviour)
+
+
+def parse_condition_at(text: str, where: str) -> Condition:
+    """Parse a condition, or raise InvalidCondition that names the place in the definition."""
+    try:
+        return parse_condition(text)
+    except InvalidCondition as error:
+        raise InvalidCondition(fields={where: error.message}) from None
+
+
+def _compile_behaviour(type_: str, data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> Behaviour:
+    if type_ == "trigger":
+        return _compile_trigger(data, where)
+    if type_ == "conditional":
+        return _compile_conditional(data, where)
+    if type_ == "executor":
+        return _compile_executor(data, where, executors)
+    try:
+        _refuse_mappings(data, where)
+        return compile_action(data)
+    except InvalidMember as error:
+        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
+
+
+def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
+    kind = data.get("triggerId", data.get("triggerType", "webhook"))
+    _require(kind == "webhook", where, "triggerId", "must be webhook")
+    method = data.get("method", "POST")
+    _require(method in METHODS, where, "method", f"must be one of {', '.join(METHODS)}")
+    mode = data.get("responseMode", "async")
+    _require(mode in {"async", "sync"}, where, "responseMode", "must be async or sync")
+    token = data.get("verify_token") or None
+    token_fits = token is None or (isinstance(token, str) and len(token) <= VERIFY_TOKEN_CHARACTERS_MAX)
+    _require(
+        token_fits, where, "verify_token", f"must be a string of at most {VERIFY_TOKEN_CHARACTERS_MAX} characters"
+    )
+    timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
+    timeout_fits = _is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
+    _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
+    return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s))
+
+
+def _webhook_path(data: Mapping[str, Any], where: str) -> str | None:
+    path = data.get("path")
+    if path is None:
+        return None
+    _require(isinstance(path, str), where, "path", "must be a string")
+    try:
+        return normalize_path(path)
+    except WebhookNotFound:
+        raise InvalidTrigger(fields={f"{where}.path": "is not a webhook path"}) from None
+
+
+def _require(fits: bool, where: str, member: str, reason: str) -> None:
+    if not fits:
+        raise InvalidTrigger(fields={f"{where}.{member}": reason})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _compile_conditional(data: Mapping[str, Any], where: str) -> Conditional:
+    text = data.get("condition")
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidNodeData(fields={f"{where}.condition": "is required"})
+    return Conditional(parse_condition_at(text, f"{where}.condition"), text)
+
+
+_CALL_MEMBERS = frozenset(
+    {
+        "executorId",
+        "providerConfigId",
+        "executorConfigId",
+        "endpointName",
+        "method",
+        "path",
+        "timeout",
+        "inputMapping",
+        "outputMapping",
+        "transforms",
+        "retry",
+        "successStatusCodes",
+        "validateInput",
+        "join",
+    }
+)
+"""What describes the call itself; every other member of an executor node's data is static input."""
+
+
+def _compile_executor(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
+    executor_id = data.get("executorId")
+    if not isinstance(executor_id, str) or executor_id not in executors:
+        raise UnknownExecutor(fields={f"{where}.executorId": "is not in the catalog"})
+    _refuse_mappings(data, where)
+    configuration_id = data.get("providerConfigId")
+    if configuration_id is not None and not isinstance(configuration_id, str):
+        raise ProviderConfigurationUnusable(fields={f"{where}.providerConfigId": "must be a string"})
+    try:
+        return ExecutorCall(
+            executor_id,
+            configuration_id,
+            _call_method(data),
+            _call_path(data),
+            _call_timeout_s(data),
+            _call_retry(data),
+            _success_status_codes(data),
+            {name: value for name, value in data.items() if name not in _CALL_MEMBERS},
+        )
+    except InvalidMember as error:
+        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
+
+
+def _call_method(data: Mapping[str, Any]) -> str:
+    method = data.get("method", "POST")
+    if method not in METHODS:
+        raise InvalidMember("method", f"must be one of {', '.join(METHODS)}")
+    return str(method)
+
+
+def _call_path(data: Mapping[str, Any]) -> str:
+    path = data.get("path", "")
+    if not isinstance(path, str) or len(path) > 2000:
+        raise InvalidMember("path", "must be a string of at most 2000 characters")
+    return path
+
+
+def _call_timeout_s(data: Mapping[str, Any]) -> float | None:
+    timeout_s = data.get("timeout")
+    if timeout_s is None:
+        return None
+    if not _is_number(timeout_s) or not 1 <= timeout_s <= CALL_TIMEOUT_MAX_S:
+        raise InvalidMember("timeout", f"must be a number within 1 and {CALL_TIMEOUT_MAX_S} seconds")
+    return float(timeout_s)
+
+
+def _call_retry(data: Mapping[str, Any]) -> RetryPolicy:
+    retry = data.get("retry", {})
+    if not isinstance(retry, Mapping):
+        raise InvalidMember("retry", "must be an object")
+    try:
+        return compile_retry(retry)
+    except ValueError as error:
+        raise InvalidMember("retry", str(error)) from None
+
+
+def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
+    codes = data.get("successStatusCodes")
+    if codes is None:
+        return None
+    fits = isinstance(codes, list) and codes and all(isinstance(code, int) and 100 <= code <= 599 for code in codes)
+    if not fits:
+        raise InvalidMember("successStatusCodes", "must be a list of HTTP status codes")
+    return frozenset(codes)
+
+
+def _refuse_mappings(data: Mapping[str, Any], where: str) -> None:
+    """Mappings and transforms are not there yet: refused, since ignoring them would send something else."""
+    for member, refusal in _MAPPING_REFUSALS.items():
+        if data.get(member):
+            raise refusal(fields={f"{where}.{member}": "is not supported by this version"})
+
+
+_MAPPING_REFUSALS: Mapping[str, type[InvalidInputMapping | InvalidOutputMapping | InvalidTransforms]] = {
+    "inputMapping": InvalidInputMapping,
+    "outputMapping": InvalidOutputMapping,
+    "transforms": InvalidTransforms,
+}

@@ -1,0 +1,48 @@
+"""Running a node that needs nothing from outside: conditionals and built-in actions, evaluated in place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowker.domain.actions import DelayAction, FailAction
+from flowker.domain.conditions import ConditionError
+from flowker.domain.nodes import Behaviour, Conditional, ExecutorCall, Trigger
+
+FAIL_MESSAGE_CHARACTERS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+
+
+def run_builtin(behaviour: Behaviour, context: Mapping[str, Any], *, elapsed: bool) -> Produced | Failed | Wait:
+    """The result of a node that is not an executor; `elapsed` says that the wait it asked for is over."""
+    if isinstance(behaviour, Conditional):
+        return _branch(behaviour, context)
+    if isinstance(behaviour, DelayAction):
+        return Produced({"action": "delay", "seconds": behaviour.seconds}) if elapsed else Wait(behaviour.seconds)
+    if isinstance(behaviour, FailAction):
+        message = str(behaviour.message(context) or "the workflow failed here")
+        return Failed(message[:FAIL_MESSAGE_CHARACTERS_MAX])
+    if isinstance(behaviour, Trigger | ExecutorCall):
+        raise TypeError(f"{type(behaviour).__name__} is not built in")
+    return Produced(behaviour.output(context))
+
+
+def _branch(behaviour: Conditional, context: Mapping[str, Any]) -> Produced | Failed:
+    try:
+        result = behaviour.condition.evaluate(context)
+    except ConditionError as error:
+        return Failed(f"the condition cannot be evaluated: {error}")
+    return Produced({"condition": behaviour.text, "result": result, "branchTaken": "true" if result else "false"})

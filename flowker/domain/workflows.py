@@ -1,0 +1,192 @@
+"""A workflow's definition: from the JSON that passed the contract to nodes and edges that are ready to run.
+
+Two gates. `compile_definition` checks what can be told from one node or edge alone and is passed when a workflow is
+saved; `check_activation` checks the whole and what the definition refers to. What passes both cannot fail later for
+a reason that was visible here. The life of a workflow (`Status`, `require_transition`) stands here too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal
+
+from flowker.domain.conditions import Condition
+from flowker.domain.errors import (
+    DuplicateElementId,
+    IllegalStatusChange,
+    InvalidNodeData,
+    NoNodes,
+    NoTrigger,
+    ProviderConfigurationMismatch,
+    ProviderConfigurationUnusable,
+    UnknownEdgeNode,
+    UnknownExecutor,
+    WorkflowCycle,
+    WorkflowNotEditable,
+)
+from flowker.domain.graph import find_cycle, group_by_source, group_by_target, reachable
+from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compile_node, parse_condition_at
+
+Status = Literal["draft", "active", "inactive"]
+
+TRANSITIONS: Mapping[Status, Status] = MappingProxyType(
+    {"draft": "active", "active": "inactive", "inactive": "draft"}
+)
+"""draft -> active -> inactive -> draft: one way on from each status."""
+
+TIMEOUT_DEFAULT_S = 300
+TIMEOUT_MAX_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    id: str
+    source: str
+    target: str
+    handle: str | None
+    condition: Condition | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The part of a definition that a run which starts at one trigger can reach."""
+
+    trigger: str
+    nodes: Mapping[str, Node]
+    outgoing: Mapping[str, Sequence[Edge]]
+    incoming: Mapping[str, Sequence[Edge]]
+
+    @cached_property
+    def total_steps(self) -> int:
+        """How many steps there are: the reachable nodes other than triggers."""
+        return sum(node.type != "trigger" for node in self.nodes.values())
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A compiled definition; immutable and shared by every execution of its revision."""
+
+    nodes: Mapping[str, Node]
+    edges: Sequence[Edge]
+    timeout_s: int
+    _plans: dict[str, Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def triggers(self) -> list[Node]:
+        return [node for node in self.nodes.values() if isinstance(node.behaviour, Trigger)]
+
+    def plan(self, trigger_id: str) -> Plan:
+        """The plan of a run that starts at this trigger."""
+        if trigger_id not in self._plans:
+            self._plans[trigger_id] = self._build_plan(trigger_id)
+        return self._plans[trigger_id]
+
+    def _build_plan(self, trigger_id: str) -> Plan:
+        reached = reachable(trigger_id, group_by_source(self.edges))
+        edges = [edge for edge in self.edges if edge.source in reached]
+        nodes = {id_: node for id_, node in self.nodes.items() if id_ in reached}
+        return Plan(trigger_id, nodes, group_by_source(edges), group_by_target(edges))
+
+
+def require_transition(current: str, wanted: Status) -> None:
+    """Raise IllegalStatusChange unless a workflow may go from one status to the other."""
+    if TRANSITIONS.get(current) != wanted:  # type: ignore[call-overload]
+        raise IllegalStatusChange(f"A workflow that is {current} cannot become {wanted}.")
+
+
+def require_editable(current: str) -> None:
+    if current != "draft":
+        raise WorkflowNotEditable(f"Only a draft can be changed; the workflow is {current}.")
+
+
+def require_deletable(current: str) -> None:
+    if current == "active":
+        raise WorkflowNotEditable("An active workflow cannot be deleted; deactivate it first.")
+
+
+def version_text(revision: int) -> str:
+    """The version of a revision: 1.0.0 for the first, the minor number rises with every update."""
+    return f"1.{revision - 1}.0"
+
+
+def compile_definition(
+    nodes: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    executors: Mapping[str, str],
+) -> Definition:
+    """Compile what the contract let through, or raise the refusal of the first element that is wrong.
+
+    `executors` maps each executor of the catalog to its provider.
+    """
+    compiled_nodes = [compile_node(node, f"nodes[{i}]", executors) for i, node in enumerate(nodes)]
+    by_id = {node.id: node for node in compiled_nodes}
+    _require_unique((node["id"] for node in nodes), "nodes")
+    _require_unique((edge["id"] for edge in edges), "edges")
+    compiled_edges = tuple(_compile_edge(edge, f"edges[{i}]", by_id) for i, edge in enumerate(edges))
+    return Definition(MappingProxyType(by_id), compiled_edges, int(metadata.get("timeoutSeconds", TIMEOUT_DEFAULT_S)))
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFacts:
+    """What activation asks of a provider configuration."""
+
+    provider_id: str
+    active: bool
+
+
+def check_activation(
+    definition: Definition, executors: Mapping[str, str], configurations: Mapping[str, ConfigurationFacts]
+) -> None:
+    """Raise the refusal that keeps this definition from being activated."""
+    if not definition.nodes:
+        raise NoNodes
+    if not definition.triggers:
+        raise NoTrigger
+    if cycle := find_cycle(definition.nodes, group_by_source(definition.edges)):
+        raise WorkflowCycle(fields={"edges": f"form a cycle of {len(cycle)} nodes: {', '.join(cycle)}"})
+    for index, node in enumerate(definition.nodes.values()):
+        if isinstance(node.behaviour, ExecutorCall):
+            _check_configuration(node.behaviour, f"nodes[{index}].data", executors, configurations)
+
+
+def referenced_configurations(definition: Definition) -> frozenset[str]:
+    """The ids of the provider configurations that the definition's nodes call through."""
+    calls = (node.behaviour for node in definition.nodes.values() if isinstance(node.behaviour, ExecutorCall))
+    return frozenset(call.provider_configuration_id for call in calls if call.provider_configuration_id)
+
+
+def _check_configuration(
+    call: ExecutorCall, where: str, executors: Mapping[str, str], configurations: Mapping[str, ConfigurationFacts]
+) -> None:
+    if call.executor_id not in executors:
+        raise UnknownExecutor(fields={f"{where}.executorId": "is not in the catalog"})
+    configuration = configurations.get(call.provider_configuration_id or "")
+    if configuration is None or not configuration.active:
+        reason = "must name an active provider configuration"
+        raise ProviderConfigurationUnusable(fields={f"{where}.providerConfigId": reason})
+    if configuration.provider_id != executors[call.executor_id]:
+        raise ProviderConfigurationMismatch(fields={f"{where}.providerConfigId": "belongs to another provider"})
+
+
+def _require_unique(ids: Iterable[str], where: str) -> None:
+    seen: set[str] = set()
+    for index, id_ in enumerate(ids):
+        if id_ in seen:
+            raise DuplicateElementId(fields={f"{where}[{index}].id": "is used before"})
+        seen.add(id_)
+
+
+def _compile_edge(edge: Mapping[str, Any], where: str, nodes: Mapping[str, Node]) -> Edge:
+    for end in ("source", "target"):
+        if edge[end] not in nodes:
+            raise UnknownEdgeNode(fields={f"{where}.{end}": "is not a node of the workflow"})
+    if isinstance(nodes[edge["target"]].behaviour, Trigger):
+        raise UnknownEdgeNode(fields={f"{where}.target": "is a trigger: a run starts there, nothing leads to it"})
+    handle = edge.get("sourceHandle") or None
+    if isinstance(nodes[edge["source"]].behaviour, Conditional) and handle not in {None, "true", "false"}:
+        raise InvalidNodeData(fields={f"{where}.sourceHandle": "must be true or false after a conditional"})
+    text = edge.get("condition")
+    condition = parse_condition_at(text, f"{where}.condition") if text and text.strip() else None
+    return Edge(edge["id"], edge["source"], edge["target"], handle, condition)
