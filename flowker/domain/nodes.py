@@ -120,9 +120,7 @@ def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
     _require(mode in {"async", "sync"}, where, "responseMode", "must be async or sync")
     token = data.get("verify_token") or None
     token_fits = token is None or (isinstance(token, str) and len(token) <= VERIFY_TOKEN_CHARACTERS_MAX)
-    _require(
-        token_fits, where, "verify_token", f"must be a string of at most {VERIFY_TOKEN_CHARACTERS_MAX} characters"
-    )
+    _require(token_fits, where, "verify_token", f"must be a string of up to {VERIFY_TOKEN_CHARACTERS_MAX} characters")
     timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
     timeout_fits = _is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
     _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")

@@ -30,7 +30,7 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 def normalize_path(path: str) -> str:
-    """The one spelling of a webhook path: without slashes at its ends. Raises WebhookNotFound for what never is one."""
+    """The one spelling of a webhook path, without slashes at its ends; WebhookNotFound for what never is one."""
     normalized = path.strip("/")
     segments = normalized.split("/")
     if not normalized or "\x00" in normalized or "\ufffd" in normalized or ".." in segments or "." in segments:
@@ -52,7 +52,7 @@ def parse_idempotency_key(header: str | None) -> str | None:
 
 
 def parse_prefer_wait_s(headers: Iterable[str]) -> int | None:
-    """The seconds of a `Prefer: wait=…` preference (RFC 7240 section 4.3); the first wins, malformed ones are ignored."""
+    """The seconds of a `Prefer: wait=…` preference (RFC 7240 section 4.3); the first well-formed one counts."""
     for preference in ",".join(headers).split(","):
         name, _, value = preference.split(";")[0].partition("=")
         digits = value.strip().strip('"')

@@ -30,9 +30,7 @@ from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compi
 
 Status = Literal["draft", "active", "inactive"]
 
-TRANSITIONS: Mapping[Status, Status] = MappingProxyType(
-    {"draft": "active", "active": "inactive", "inactive": "draft"}
-)
+TRANSITIONS: Mapping[str, Status] = MappingProxyType({"draft": "active", "active": "inactive", "inactive": "draft"})
 """draft -> active -> inactive -> draft: one way on from each status."""
 
 TIMEOUT_DEFAULT_S = 300
@@ -91,7 +89,7 @@ class Definition:
 
 def require_transition(current: str, wanted: Status) -> None:
     """Raise IllegalStatusChange unless a workflow may go from one status to the other."""
-    if TRANSITIONS.get(current) != wanted:  # type: ignore[call-overload]
+    if TRANSITIONS.get(current) != wanted:
         raise IllegalStatusChange(f"A workflow that is {current} cannot become {wanted}.")
 
 
