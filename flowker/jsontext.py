@@ -16,6 +16,7 @@ DEPTH_MAX = 64
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
+_canonical_encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 
 
 class MalformedJson(ValueError):
@@ -30,6 +31,11 @@ def decode(text: bytes | str) -> Any:
 def encode(value: Any) -> bytes:
     """Encode as compact UTF-8; a Decimal becomes a number with the digits that it has."""
     return _encoder.encode(value)
+
+
+def encode_canonical(value: Any) -> bytes:
+    """Encode with sorted keys: the same value gives the same bytes."""
+    return _canonical_encoder.encode(value)
 
 
 def decode_strict(data: bytes) -> Any:

@@ -49,7 +49,7 @@ def advance(plan: Plan, state: State, event: Event) -> tuple[State, list[Run]]:
     elif isinstance(event, Postponed):
         _postpone(state, event)
     else:
-        _time_out(state)
+        _abort(state, event.error)
     _finish_if_done(state)
     return state, [run for node_id, run in state.open.items() if known.get(node_id) != run]
 
@@ -161,9 +161,9 @@ def _fail(state: State, error: str) -> None:
     state.open = {node_id: run for node_id, run in state.open.items() if run.not_before is None}
 
 
-def _time_out(state: State) -> None:
+def _abort(state: State, error: str) -> None:
     if state.error is None:
-        state.error = "FLK-0503: the execution reached its time limit"
+        state.error = error
     state.open = {}
 
 

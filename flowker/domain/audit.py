@@ -47,26 +47,47 @@ class AuditEvent:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+def seal(event: AuditEvent, previous_hash: str) -> tuple[str, str, str]:
+    """The texts of the event's context and metadata, and the hash that ties the event to the one before.
+
+    A store keeps these texts as they are: what was hashed is what is stored.
+    """
+    context, metadata = _json_text(event.context), _json_text(event.metadata)
+    text = f"{previous_hash}\n{_text(event, context, metadata)}"
+    return context, metadata, hashlib.sha256(text.encode()).hexdigest()
+
+
 def chain_hash(event: AuditEvent, previous_hash: str) -> str:
     """SHA-256 in hexadecimal of the event's canonical text after the previous hash."""
-    return hashlib.sha256(f"{previous_hash}\n{canonical_text(event)}".encode()).hexdigest()
+    return seal(event, previous_hash)[2]
 
 
 def canonical_text(event: AuditEvent) -> str:
     """The one text of an event's content: sorted keys, no white space, ASCII."""
-    content = {
-        "eventId": event.event_id,
-        "eventType": event.event_type,
-        "action": event.action,
-        "result": event.result,
-        "resourceType": event.resource_type,
-        "resourceId": event.resource_id,
-        "actor": {"type": event.actor.type, "id": event.actor.id, "ipAddress": event.actor.ip_address},
-        "timestamp": event.timestamp,
-        "context": event.context,
-        "metadata": event.metadata,
-    }
-    return _canonical.encode(content)
+    return _text(event, _json_text(event.context), _json_text(event.metadata))
 
+
+def _text(event: AuditEvent, context: str, metadata: str) -> str:
+    # Written out because every acknowledged delivery pays for it: ten times as fast as a sorting encoder. A test
+    # holds it against that encoder.
+    actor = event.actor
+    return (
+        f'{{"action":{_quoted(event.action)},"actor":{{"id":{_quoted_or_null(actor.id)}'
+        f',"ipAddress":{_quoted_or_null(actor.ip_address)},"type":{_quoted(actor.type)}}},"context":{context}'
+        f',"eventId":{_quoted(event.event_id)},"eventType":{_quoted(event.event_type)},"metadata":{metadata}'
+        f',"resourceId":{_quoted(event.resource_id)},"resourceType":{_quoted(event.resource_type)}'
+        f',"result":{_quoted(event.result)},"timestamp":{_quoted(event.timestamp)}}}'
+    )
+
+
+def _quoted_or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)
+
+
+def _json_text(value: Mapping[str, Any]) -> str:
+    return _canonical.encode(value) if value else "{}"
+
+
+_quoted = json.encoder.encode_basestring_ascii
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)

@@ -61,13 +61,14 @@ class Postponed:
 
 
 @dataclass(frozen=True, slots=True)
-class TimedOut:
-    """The total time limit of the execution was reached."""
+class Aborted:
+    """The execution as a whole came to an end: its time limit, or a fault that no step can carry."""
 
     at: str
+    error: str
 
 
-Event = Accepted | Settled | Postponed | TimedOut
+Event = Accepted | Settled | Postponed | Aborted
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,8 @@ def encode_event(event: Event) -> tuple[str, dict[str, Any]]:
         return "settled", {"at": event.at, "outcomes": [_encode_outcome(outcome) for outcome in event.outcomes]}
     if isinstance(event, Postponed):
         return "postponed", {"node": event.node_id, "notBefore": event.not_before, "attempt": event.attempt}
-    if isinstance(event, TimedOut):
-        return "timed_out", {"at": event.at}
+    if isinstance(event, Aborted):
+        return "aborted", {"at": event.at, "error": event.error}
     return "accepted", {
         "execution": event.execution_id,
         "workflow": event.workflow_id,
@@ -127,8 +128,8 @@ def decode_event(kind: str, payload: Mapping[str, Any]) -> Event:
         return Settled(payload["at"], tuple(_decode_outcome(outcome) for outcome in payload["outcomes"]))
     if kind == "postponed":
         return Postponed(payload["node"], payload["notBefore"], payload["attempt"])
-    if kind == "timed_out":
-        return TimedOut(payload["at"])
+    if kind == "aborted":
+        return Aborted(payload["at"], payload["error"])
     if kind == "accepted":
         return Accepted(
             payload["execution"], payload["workflow"], payload["startedAt"], payload["trigger"], payload["input"]

@@ -1,0 +1,107 @@
+"""Accepting: from here on an execution is promised. What this returns was committed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from uuid_utils import uuid7
+
+from flowker import jsontext
+from flowker.domain.audit import Actor, AuditEvent
+from flowker.domain.executions import Accepted, encode_event
+from flowker.domain.timestamps import format_timestamp
+from flowker.domain.workflows import Definition
+from flowker.engine.clock import Clock
+from flowker.storage import executions
+from flowker.storage.database import Store
+from flowker.storage.executions import Acceptance, KeySeen, WorkflowMoved
+
+
+class Engine(Protocol):
+    """What accepting needs of an engine."""
+
+    def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A wish to execute a revision of a workflow with an input."""
+
+    workflow_id: str
+    revision: int
+    definition: Definition
+    trigger_id: str
+    input: Mapping[str, Any]
+    actor: Actor
+    idempotency_key: str | None = None
+    input_digest: str | None = None
+
+
+class Accepting:
+    """Commits submissions and hands them to the engine."""
+
+    def __init__(self, store: Store, engine: Engine, clock: Clock) -> None:
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+
+    async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
+        """Commit the execution with its input, key and audit event; raises InternalError when nothing was recorded."""
+        started = self._clock.now()
+        accepted = Accepted(
+            execution_id,
+            submission.workflow_id,
+            format_timestamp(started),
+            submission.trigger_id,
+            submission.input,
+        )
+        payload = jsontext.encode(encode_event(accepted)[1])
+        timeout = timedelta(seconds=submission.definition.timeout_s)
+        acceptance = _acceptance(submission, accepted, payload, format_timestamp(started + timeout))
+        verdict = await self._store.write_together(executions.accept, acceptance)
+        if isinstance(verdict, KeySeen | WorkflowMoved):
+            return verdict
+        self._engine.submit(accepted, submission.definition, len(payload))
+        return accepted
+
+
+def new_execution_id() -> str:
+    """A UUIDv7: sorts by time, so that new rows stand side by side in the store."""
+    return str(uuid7())
+
+
+def input_digest(input_: Mapping[str, Any]) -> str:
+    """A fingerprint of an input, to tell a repeated request from another one with the same key."""
+    return hashlib.sha256(jsontext.encode_canonical(input_)).hexdigest()
+
+
+def _acceptance(submission: Submission, accepted: Accepted, payload: bytes, deadline_at: str) -> Acceptance:
+    return Acceptance(
+        execution_id=accepted.execution_id,
+        workflow_id=submission.workflow_id,
+        revision=submission.revision,
+        trigger_node_id=submission.trigger_id,
+        idempotency_key=submission.idempotency_key,
+        input_digest=submission.input_digest,
+        journal_payload=payload.decode(),
+        total_steps=submission.definition.plan(submission.trigger_id).total_steps,
+        started_at=accepted.started_at,
+        deadline_at=deadline_at,
+        audit=_started_event(submission, accepted),
+    )
+
+
+def _started_event(submission: Submission, accepted: Accepted) -> AuditEvent:
+    return AuditEvent(
+        event_id=str(uuid7()),
+        event_type="EXECUTION_STARTED",
+        action="EXECUTE",
+        result="SUCCESS",
+        resource_type="execution",
+        resource_id=accepted.execution_id,
+        actor=submission.actor,
+        timestamp=accepted.started_at,
+        context={"workflowId": submission.workflow_id, "revision": submission.revision},
+    )

@@ -1,0 +1,57 @@
+"""Compiled definitions by revision: a revision never changes, so what was compiled once is kept."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowker.domain.errors import FlowkerError
+from flowker.domain.workflows import Definition, compile_definition
+from flowker.executors.registry import EXECUTORS
+from flowker.storage import workflows
+from flowker.storage.database import Store
+
+KEPT_MAX = 1000
+"""Bounds the memory: a hundred nodes take about 100 kB compiled."""
+
+PROVIDERS_BY_EXECUTOR = {executor.id: executor.provider_id for executor in EXECUTORS.values()}
+"""The provider that each executor of the catalog calls through."""
+
+
+class BrokenDefinition(Exception):
+    """A stored definition does not compile: it was saved by another version, or changed behind our back."""
+
+
+async def compile_aside(
+    nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]
+) -> Definition:
+    """Compile in a thread: a hundred conditions take longer than the event loop may stand still."""
+    return await asyncio.to_thread(compile_definition, nodes, edges, metadata, PROVIDERS_BY_EXECUTOR)
+
+
+class Definitions:
+    """The compiled definitions that were used last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[tuple[str, int], Definition] = OrderedDict()
+
+    async def get(self, workflow_id: str, revision: int) -> Definition:
+        """The definition of a revision; raises WorkflowNotFound or BrokenDefinition."""
+        key = (workflow_id, revision)
+        known = self._kept.get(key)
+        if known is not None:
+            self._kept.move_to_end(key)
+            return known
+        stored = await self._store.read(workflows.get_revision, workflow_id, revision)
+        try:
+            definition = await compile_aside(stored["nodes"], stored["edges"], stored["metadata"])
+        except FlowkerError as error:
+            raise BrokenDefinition(f"revision {revision} of workflow {workflow_id}: {error.code}") from error
+        self._keep(key, definition)
+        return definition
+
+    def _keep(self, key: tuple[str, int], definition: Definition) -> None:
+        self._kept[key] = definition
+        if len(self._kept) > KEPT_MAX:
+            self._kept.popitem(last=False)

@@ -1,0 +1,82 @@
+"""What is committed of an execution: journal events, the row that the API reads, audit events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from uuid_utils import uuid7
+
+from flowker import jsontext
+from flowker.domain.audit import SYSTEM, AuditEvent
+from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, State, decode_event, encode_event
+from flowker.storage import executions, journal
+from flowker.storage.database import Connection
+from flowker.storage.executions import Progress, StoredExecution
+
+
+def encode_entry(event: Event) -> tuple[str, str]:
+    """The journal's kind and JSON text of an event."""
+    kind, payload = encode_event(event)
+    return kind, jsontext.encode(payload).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the store knows of an execution."""
+
+    row: StoredExecution
+    events: Sequence[Event]
+
+    @property
+    def trigger(self) -> str:
+        """The node that the run started at: the first event says it."""
+        accepted = self.events[0]
+        if not isinstance(accepted, Accepted):
+            raise TypeError("a journal begins with the accepted event")
+        return accepted.trigger
+
+
+def read_recorded(connection: Connection, execution_id: str) -> Recorded:
+    """Read row and journal on one snapshot; raises ExecutionNotFound."""
+    row = executions.get(connection, execution_id)
+    entries = journal.read(connection, execution_id)
+    return Recorded(row, [decode_event(entry.kind, entry.payload) for entry in entries])
+
+
+def build_progress(
+    execution_id: str, state: State, events: Sequence[Event], *, first_seq: int, now: str, wake_at: str | None
+) -> Progress:
+    """What to commit after `events` led to `state`."""
+    ended = state.status in TERMINAL
+    return Progress(
+        execution_id=execution_id,
+        first_seq=first_seq,
+        events=[encode_entry(event) for event in events],
+        status=state.status,
+        current_step_number=state.steps_done,
+        completed_at=now if ended else None,
+        error_message=state.error if ended else None,
+        wake_at=None if ended else wake_at,
+        audit=[_ended_event(execution_id, state, now)] if ended else (),
+    )
+
+
+def build_abortion(execution_id: str, aborted: Aborted, *, first_seq: int, steps_done: int) -> Progress:
+    """What to commit of an execution that cannot be driven."""
+    state = State({}, status="failed", error=aborted.error)
+    progress = build_progress(execution_id, state, [aborted], first_seq=first_seq, now=aborted.at, wake_at=None)
+    return replace(progress, current_step_number=steps_done)
+
+
+def _ended_event(execution_id: str, state: State, now: str) -> AuditEvent:
+    completed = state.status == "completed"
+    return AuditEvent(
+        event_id=str(uuid7()),
+        event_type="EXECUTION_COMPLETED" if completed else "EXECUTION_FAILED",
+        action="EXECUTE",
+        result="SUCCESS" if completed else "FAILED",
+        resource_type="execution",
+        resource_id=execution_id,
+        actor=SYSTEM,
+        timestamp=now,
+        context={} if state.error is None else {"code": state.error[:8]},
+    )

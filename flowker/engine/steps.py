@@ -1,0 +1,99 @@
+"""One attempt of one node: built-in nodes are evaluated in place, calls go out through the executors."""
+
+import random
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.nodes import ExecutorCall, Node
+from flowker.domain.retries import delay_s
+from flowker.domain.steps import Produced, Wait, run_builtin
+from flowker.domain.timestamps import format_timestamp
+from flowker.engine.clock import Clock
+from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
+from flowker.storage import provider_configurations
+from flowker.storage.database import Store
+
+
+def is_call(node: Node) -> bool:
+    """Whether running the node reaches outside of this process."""
+    return isinstance(node.behaviour, ExecutorCall)
+
+
+def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime) -> Outcome | Postponed:
+    """Evaluate a built-in node; it takes no time and has no effect outside."""
+    at = format_timestamp(now)
+    result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None)
+    if isinstance(result, Produced):
+        return Outcome(node.id, "completed", result.output, attempts=run.attempt, executed_at=at)
+    if isinstance(result, Wait):
+        return Postponed(node.id, format_timestamp(now + timedelta(seconds=result.seconds)), run.attempt)
+    return Outcome(node.id, "failed", error=result.message, attempts=run.attempt, executed_at=at)
+
+
+class Steps:
+    """Makes the calls of executor nodes."""
+
+    def __init__(self, store: Store, caller: Caller, clock: Clock) -> None:
+        self._store = store
+        self._caller = caller
+        self._clock = clock
+
+    async def call(self, execution_id: str, node: Node, run: Run, context: Mapping[str, Any]) -> Event:
+        """Make one attempt of an executor node: the node's outcome, or when it is attempted again."""
+        behaviour = node.behaviour
+        if not isinstance(behaviour, ExecutorCall):
+            raise TypeError(f"node {node.id} makes no call")
+        started = self._clock.now()
+        result = await self._attempt(execution_id, node.id, behaviour, run, context)
+        ended = self._clock.now()
+        if isinstance(result, CallFailed) and result.retryable:
+            wait_s = delay_s(behaviour.retry, run.attempt, random.random(), result.retry_after_s)  # noqa: S311 - jitter
+            if wait_s is not None:
+                return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1)
+        outcome = _outcome(node.id, run, result, started, ended)
+        return Settled(format_timestamp(ended), (outcome,))
+
+    async def _attempt(
+        self, execution_id: str, node_id: str, call: ExecutorCall, run: Run, context: Mapping[str, Any]
+    ) -> CallResult:
+        configuration = await self._configuration(call.provider_configuration_id)
+        if configuration is None:
+            return CallFailed("the provider configuration is unknown or not active", retryable=False)
+        return await self._caller.call(
+            Call(
+                execution_id=execution_id,
+                node_id=node_id,
+                attempt=run.attempt,
+                executor_id=call.executor_id,
+                configuration=configuration,
+                method=call.method,
+                path=call.path,
+                timeout_s=call.timeout_s,
+                input={**_without_delivery(context["workflow"]), **call.static_input},
+                success_status_codes=call.success_status_codes,
+            )
+        )
+
+    async def _configuration(self, configuration_id: str | None) -> ProviderConfiguration | None:
+        found = await self._store.read(provider_configurations.find, [configuration_id or ""])
+        active = [one for one in found if one.status == "active"]
+        return ProviderConfiguration(active[0].id, active[0].provider_id, active[0].config) if active else None
+
+
+def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in input_.items() if name != "_webhook"}
+
+
+def _outcome(node_id: str, run: Run, result: CallResult, started: datetime, ended: datetime) -> Outcome:
+    failed = isinstance(result, CallFailed)
+    return Outcome(
+        node_id,
+        "failed" if failed else "completed",
+        result.output,
+        result.message if isinstance(result, CallFailed) else None,
+        run.attempt,
+        format_timestamp(started),
+        max(0, round((ended - started).total_seconds() * 1000)),
+    )

@@ -1,0 +1,39 @@
+"""What goes out: a status, the headers and the bytes, decided before the first of them is sent."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from starlette.types import Send
+
+JSON = b"application/json"
+
+_ALWAYS = (
+    # An answer is about one caller at one moment: no cache on the way may keep it or guess at its type.
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+_JSON_HEADERS = ((b"content-type", JSON), *_ALWAYS)
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    async def send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def json_reply(status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+    return Reply(status, [*_JSON_HEADERS, (b"content-length", b"%d" % len(body)), *extra], body)
+
+
+def empty_reply(status: int, extra: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+    # RFC 9110, 8.6: a 204 must not carry a content-length.
+    length = () if status == 204 else ((b"content-length", b"0"),)
+    return Reply(status, [*_ALWAYS, *length, *extra], b"")
+
+
+def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

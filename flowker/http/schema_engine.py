@@ -1,0 +1,177 @@
+"""The engine behind openapi-core's schema validators: jsonschema-rs, compiled once for every schema.
+
+openapi-core asks its `schema_validators_factory` for a validator each time it judges a value, and builds one anew.
+This factory is the documented hook for another: it keeps what it made. The stock validator stays inside each of
+ours for the questions that openapi-core's casters ask, and decides alone where a `discriminator` occurs, which
+openapi-core reads as a choice of schema and JSON Schema as a comment.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from jsonschema.protocols import Validator
+from jsonschema_path import SchemaPath
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
+from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
+from openapi_core.validation.schemas.factories import DialectSchemaValidatorsFactory
+from openapi_core.validation.schemas.validators import SchemaValidator
+from openapi_schema_validator import OAS31_BASE_DIALECT_ID, OAS30ReadValidator, OAS31Validator
+
+from flowker.http.violations import Violation, code_of, code_of_missing, describe
+
+
+class JudgingValidator(SchemaValidator):
+    """openapi-core's schema validator, and what Flowker asks of one."""
+
+    is_valid: Callable[[Any], bool]
+
+    def validate(self, value: Any) -> None:
+        if not self.is_valid(value):
+            raise InvalidSchemaValue("", "any")
+
+    def evolve(self, schema: SchemaPath) -> SchemaValidator:
+        with schema.resolve() as resolved:
+            inner = self.validator.evolve(schema=resolved.contents, _resolver=resolved.resolver)
+        return SchemaValidator(schema, inner)
+
+    def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
+        """Everything that is wrong, or only the first thing: finding them all costs more than the value itself."""
+        raise NotImplementedError
+
+
+class CompiledSchema(JudgingValidator):
+    def __init__(self, schema: SchemaPath, validator: Validator, root: Any) -> None:
+        super().__init__(schema, validator)
+        self._root = root
+        # The `regex` engine is linear in its input: no pattern of the document can be made to run for ever.
+        self._compiled = Draft202012Validator(root, validate_formats=True, pattern_options=RegexOptions())
+        self.is_valid = self._compiled.is_valid
+
+    def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
+        if thorough:
+            errors = list(self._compiled.iter_errors(value))
+        else:
+            errors = list(_first_error(self._compiled, value))
+        return [violation for error in errors for violation in self._translate(error)]
+
+    def _translate(self, error: ValidationError) -> Iterator[Violation]:
+        keyword = _keyword(error)
+        path = tuple(error.instance_path)
+        steps = error.evaluation_path
+        if keyword == "required":
+            name = error.kind.value
+            code = code_of_missing(self._root, steps, name)
+            yield Violation(keyword, (*path, name), describe(keyword, None), code)
+            return
+        code = code_of(self._root, steps, keyword)
+        if keyword in {"additionalProperties", "unevaluatedProperties"}:
+            for name in _unexpected(error):
+                yield Violation(keyword, (*path, name), describe(keyword, None), code)
+            return
+        yield Violation(keyword, path, describe(keyword, error.kind.value), code)
+
+
+class DiscriminatedSchema(JudgingValidator):
+    def __init__(self, schema: SchemaPath, validator: Validator) -> None:
+        super().__init__(schema, validator)
+        self.is_valid = lambda value: bool(validator.is_valid(_inexact(value)))
+
+    def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
+        errors = self.validator.iter_errors(_inexact(value))
+        found = [
+            Violation(str(error.validator), tuple(error.absolute_path), describe(str(error.validator), None))
+            for error in errors
+        ]
+        return found if thorough else found[:1]
+
+
+class CompiledSchemas(DialectSchemaValidatorsFactory):
+    """The factory to put into openapi-core's `Config`."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        # The class, dialect and formats of openapi-core's own factory for 3.1.
+        super().__init__(OAS31Validator, OAS31_BASE_DIALECT_ID, format_checker=OAS30ReadValidator.FORMAT_CHECKER)
+        self._document = document
+        self._made: dict[int, tuple[Any, JudgingValidator]] = {}
+
+    def create(self, spec: SchemaPath, schema: SchemaPath, *args: Any, **options: Any) -> JudgingValidator:
+        with schema.resolve() as resolved:
+            contents = resolved.contents
+        known = self._made.get(id(contents))
+        if known is None:
+            stock = super().create(spec, schema, *args, **options)
+            # The schema is kept beside its validator: while it lives no other one can get its identity.
+            known = self._made[id(contents)] = contents, self._compile(schema, stock.validator, contents)
+        return known[1]
+
+    def _compile(self, schema: SchemaPath, validator: Validator, contents: Any) -> JudgingValidator:
+        root = self._standing_alone(contents)
+        if _mentions(root, "discriminator"):
+            return DiscriminatedSchema(schema, validator)
+        return CompiledSchema(schema, validator, root)
+
+    def _standing_alone(self, contents: Any) -> Any:
+        """The schema together with the components that it refers to, at the places where it refers to them."""
+        if not isinstance(contents, Mapping):
+            return contents
+        needed: dict[str, dict[str, Any]] = {}
+        waiting = [contents]
+        while waiting:
+            for section, name in _references(waiting.pop()):
+                components = needed.setdefault(section, {})
+                if name not in components:
+                    components[name] = self._document["components"][section][name]
+                    waiting.append(components[name])
+        return {**contents, "components": needed}
+
+
+def _references(node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        reference = node.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/components/"):
+            _, _, section, name, *_ = reference.split("/")
+            yield section, name
+        for child in node.values():
+            yield from _references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _references(child)
+
+
+def _mentions(node: Any, key: str) -> bool:
+    if isinstance(node, Mapping):
+        return key in node or any(_mentions(child, key) for child in node.values())
+    return isinstance(node, list) and any(_mentions(child, key) for child in node)
+
+
+def _keyword(error: ValidationError) -> str:
+    # jsonschema-rs names some keywords for what they amount to (`falseSchema` for `additionalProperties: false`
+    # without properties, `required` for `dependentRequired`); the path has the name that the document uses.
+    last = error.evaluation_path[-1] if error.evaluation_path else error.kind.name
+    return last if last in {"additionalProperties", "unevaluatedProperties", "dependentRequired"} else error.kind.name
+
+
+def _unexpected(error: ValidationError) -> list[str]:
+    if error.kind.name == "falseSchema":
+        return list(error.instance) if isinstance(error.instance, dict) else []
+    return list(error.kind.value)
+
+
+def _first_error(validator: Draft202012Validator, value: Any) -> Iterator[ValidationError]:
+    try:
+        validator.validate(value)
+    except ValidationError as error:
+        yield error
+
+
+def _inexact(value: Any) -> Any:
+    """The value with binary floats for decimals: jsonschema's Python engine cannot divide a Decimal by a float."""
+    if isinstance(value, Decimal):
+        whole = value == value.to_integral_value() and abs(value) < 2**53
+        return int(value) if whole else float(value)
+    if isinstance(value, dict):
+        return {name: _inexact(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_inexact(child) for child in value]
+    return value

@@ -1,0 +1,65 @@
+"""Health API: whether the service lives, can take work, and which version it is."""
+
+import time
+from typing import Any
+
+from flowker.domain.errors import InternalError
+from flowker.operations.context import Answer, Context
+
+STALLED_AFTER_S = 15.0
+"""An idle writer turns once a second; one that has not turned for this long hangs."""
+
+
+async def check_service_health(context: Context) -> Answer:
+    return _answer(context, {**await _check_database(context), **_check_engine(context)})
+
+
+async def check_liveness(context: Context) -> Answer:
+    """Never touches the database: a database that is away is no reason to restart this process."""
+    stalled = time.monotonic() - context.store.writer_heartbeat > STALLED_AFTER_S
+    return _answer(context, {"writer": _unhealthy("The writer has stalled.") if stalled else _HEALTHY})
+
+
+async def check_readiness(context: Context) -> Answer:
+    return _answer(context, {**await _check_database(context), **_check_engine(context)})
+
+
+async def check_readyz(context: Context) -> Answer:
+    return await check_readiness(context)
+
+
+async def get_version(context: Context) -> Answer:
+    return {"version": context.version, "requestDate": context.timestamp()}
+
+
+def _unhealthy(message: str) -> dict[str, str]:
+    return {"status": "unhealthy", "message": message}
+
+
+_HEALTHY = {"status": "healthy", "message": "ok"}
+
+
+async def _check_database(context: Context) -> dict[str, dict[str, str]]:
+    try:
+        current = await context.store.check()
+    except InternalError:
+        return {"database": _unhealthy("The database does not answer.")}
+    if not current:
+        return {"database": _HEALTHY, "migrations": _unhealthy("The schema is not the one of this version.")}
+    return {"database": _HEALTHY, "migrations": _HEALTHY}
+
+
+def _check_engine(context: Context) -> dict[str, dict[str, str]]:
+    return {"engine": _HEALTHY if context.engine.alive else _unhealthy("The engine is not running.")}
+
+
+def _answer(context: Context, checks: dict[str, dict[str, str]]) -> Answer:
+    healthy = all(check["status"] == "healthy" for check in checks.values())
+    body: dict[str, Any] = {
+        "status": "healthy" if healthy else "unhealthy",
+        "version": context.version,
+        "uptime": round(time.monotonic() - context.started_at, 3),
+        "timestamp": context.timestamp(),
+        "checks": checks,
+    }
+    return body, 200 if healthy else 503

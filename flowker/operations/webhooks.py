@@ -1,0 +1,161 @@
+"""Webhooks API: a delivery from outside becomes a committed execution of the workflow that registered its path."""
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from flowker.domain import webhooks
+from flowker.domain.errors import (
+    IdempotencyKeyUsed,
+    InternalError,
+    WebhookBodyTooLarge,
+    WebhookNotFound,
+    WebhookTokenRefused,
+    WorkflowNotActive,
+)
+from flowker.domain.executions import Accepted, Status
+from flowker.domain.nodes import Trigger
+from flowker.domain.workflows import Definition
+from flowker.engine.accepting import Submission, new_execution_id
+from flowker.operations.context import Answer, Context, Request, actor
+from flowker.storage.executions import KeySeen, WorkflowMoved
+from flowker.storage.webhook_routes import FoundRoute
+
+MOVES_MAX = 5
+"""How often a delivery follows a workflow that is being changed before it gives up: nobody edits that fast."""
+
+
+async def trigger_webhook(context: Context, *, path: str, request: Request) -> Answer:
+    return await _trigger(context, path, request)
+
+
+async def trigger_webhook_get(context: Context, *, path: str, request: Request) -> Answer:
+    return await _trigger(context, path, request)
+
+
+async def trigger_webhook_put(context: Context, *, path: str, request: Request) -> Answer:
+    return await _trigger(context, path, request)
+
+
+async def trigger_webhook_patch(context: Context, *, path: str, request: Request) -> Answer:
+    return await _trigger(context, path, request)
+
+
+async def trigger_webhook_delete(context: Context, *, path: str, request: Request) -> Answer:
+    return await _trigger(context, path, request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Who answers a delivery: the route as the store last told it, and the trigger behind it."""
+
+    route: FoundRoute
+    definition: Definition
+    trigger: Trigger
+
+
+async def _trigger(context: Context, path: str, request: Request) -> Answer:
+    """Route and token first, then the body, then the state: a caller learns nothing it has no right to."""
+    normalized = webhooks.normalize_path(path)
+    target = await _admit(context, request, normalized)
+    key = webhooks.parse_idempotency_key(request.header("idempotency-key"))
+    body = await request.body(WebhookBodyTooLarge)
+    input_ = webhooks.build_input(
+        body,
+        method=request.method,
+        path=normalized,
+        headers=request.headers,
+        query=request.query,
+        remote_ip=request.client_address,
+    )
+    for _ in range(MOVES_MAX):
+        answer = await _execute(context, request, target, input_, key)
+        if answer is not None:
+            return answer
+        context.routes.forget(request.method, normalized)
+        target = await _admit(context, request, normalized)
+    raise InternalError(headers={"Retry-After": "1"})
+
+
+async def _admit(context: Context, request: Request, path: str) -> _Target:
+    """Find the route and check the delivery's token."""
+    route = await context.routes.find(request.method, path)
+    if route is None:
+        raise WebhookNotFound
+    definition = await context.definitions.get(route.workflow_id, route.revision)
+    trigger = definition.nodes[route.node_id].behaviour
+    if not isinstance(trigger, Trigger):
+        raise TypeError(f"node {route.node_id} of workflow {route.workflow_id} is no trigger")
+    if trigger.verify_token is not None:
+        _check_token(trigger.verify_token, request.header("x-webhook-token"))
+    return _Target(route, definition, trigger)
+
+
+def _check_token(wanted: str, given: str | None) -> None:
+    # Header values arrive as latin-1, a token may be any text: compare the bytes that were on the wire.
+    if given is None or not hmac.compare_digest(given.encode("latin-1", "replace"), wanted.encode()):
+        raise WebhookTokenRefused
+
+
+async def _execute(
+    context: Context, request: Request, target: _Target, input_: dict[str, Any], key: str | None
+) -> Answer | None:
+    """Commit the execution and answer; None when the workflow was changed since the route was found."""
+    if not target.route.active:
+        raise WorkflowNotActive
+    execution_id = new_execution_id()
+    submission = Submission(
+        target.route.workflow_id,
+        target.route.revision,
+        target.definition,
+        target.route.node_id,
+        input_,
+        actor(request),
+        key,
+    )
+    wait_s = _wait_s(target.trigger, request)
+    finished = context.engine.expect(execution_id) if wait_s else None
+    try:
+        verdict = await context.accepting.accept(submission, execution_id)
+        if isinstance(verdict, WorkflowMoved):
+            return None
+        if isinstance(verdict, KeySeen):
+            raise IdempotencyKeyUsed(headers=_identify(target.route.workflow_id, verdict.execution_id))
+        return _answer(verdict, await _terminal_status(finished, wait_s))
+    finally:
+        if finished is not None:
+            context.engine.forget(execution_id)
+
+
+def _wait_s(trigger: Trigger, request: Request) -> float:
+    """How long the answer waits for the end of the execution; 0 for not at all."""
+    preferred_s = webhooks.parse_prefer_wait_s(value for name, value in request.headers if name == "prefer")
+    if preferred_s is not None:
+        return min(preferred_s, trigger.response_timeout_s)
+    return trigger.response_timeout_s if trigger.sync else 0
+
+
+async def _terminal_status(finished: asyncio.Future[Status] | None, wait_s: float) -> Status | None:
+    if finished is None:
+        return None
+    try:
+        return await asyncio.wait_for(finished, wait_s)
+    except TimeoutError:
+        return None
+
+
+def _answer(accepted: Accepted, status: Status | None) -> Answer:
+    body = {
+        "executionId": accepted.execution_id,
+        "workflowId": accepted.workflow_id,
+        "status": status or "running",
+        "startedAt": accepted.started_at,
+    }
+    headers = _identify(accepted.workflow_id, accepted.execution_id)
+    headers["Location"] = f"/v1/executions/{accepted.execution_id}"
+    return body, 201 if status is None else 200, headers
+
+
+def _identify(workflow_id: str, execution_id: str) -> dict[str, str]:
+    return {"X-Webhook-Workflow-ID": workflow_id, "X-Webhook-Execution-ID": execution_id}

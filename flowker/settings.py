@@ -1,0 +1,138 @@
+"""Every knob once: name, type, default and why. docs/settings.md is compared with this class by a test.
+
+Names without prefix are the ones that Flowker deployments use already; ours begin with FLOWKER_. All problems are
+told in one message, an unknown FLOWKER_ name among them: a typing error must not silently mean the default.
+"""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from flowker import __version__
+
+PREFIX = "FLOWKER_"
+
+
+class InvalidSettings(Exception):
+    """The environment cannot be used; the message lists every problem, a line each."""
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _network(value: str) -> str:
+    return str(ipaddress.ip_network(value, strict=False))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[Annotated[str, BeforeValidator(_network)], ...], BeforeValidator(_split)]
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True):
+    """The configuration of one process, read once from the environment."""
+
+    server_address: str = Field(
+        ":4021",
+        alias="SERVER_ADDRESS",
+        pattern=r"^[^\s/]*:[0-9]{1,5}$",
+        description="Address and port to listen on; without an address the service listens on the loopback interface.",
+    )
+    api_key: Names = Field(
+        (),
+        alias="API_KEY",
+        description="Accepted API keys, separated by commas, so that a key can be replaced without downtime.",
+    )
+    api_key_enabled: bool = Field(
+        True,
+        alias="API_KEY_ENABLED",
+        description="Whether requests need an API key. Switching it off is warned about at every start.",
+    )
+    ssrf_allow_private: bool = Field(
+        False,
+        alias="SSRF_ALLOW_PRIVATE",
+        description="Whether executors may call every private and loopback address; prefer FLOWKER_EGRESS_ALLOW.",
+    )
+    cors_allowed_origins: Names = Field(
+        (),
+        alias="CORS_ALLOWED_ORIGINS",
+        description="Origins whose pages may call the API, separated by commas; none by default.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="LOG_LEVEL", description="The least severe messages that are logged."
+    )
+    version: str = Field(
+        __version__, alias="VERSION", min_length=1, description="The version that health and version endpoints tell."
+    )
+    database_url: str = Field(
+        "sqlite:///flowker.db",
+        alias="FLOWKER_DATABASE_URL",
+        pattern=r"^sqlite:///.+",
+        description="Where everything is stored; a relative SQLite path counts from the working directory.",
+    )
+    engine: Literal["embedded"] = Field(
+        "embedded", alias="FLOWKER_ENGINE", description="What drives executions: this process itself."
+    )
+    workers: int = Field(
+        256,
+        alias="FLOWKER_WORKERS",
+        ge=1,
+        le=10_000,
+        description="How many executions make progress at the same time; waiting ones do not count.",
+    )
+    write_queue_max: int = Field(
+        10_000,
+        alias="FLOWKER_WRITE_QUEUE_MAX",
+        ge=1,
+        le=1_000_000,
+        description="How many changes may wait for the writer; beyond it requests are refused at once.",
+    )
+    egress_allow: Networks = Field(
+        (),
+        alias="FLOWKER_EGRESS_ALLOW",
+        description="Networks that executors may call although they are private, separated by commas (10.0.0.0/8).",
+    )
+    shutdown_grace_seconds: float = Field(
+        20.0,
+        alias="FLOWKER_SHUTDOWN_GRACE_SECONDS",
+        ge=0,
+        le=3600,
+        description="How long a stop waits for requests and calls in flight; what is cut off goes on at the next start.",
+    )
+
+    @property
+    def egress_networks(self) -> tuple[str, ...]:
+        """The networks that executors may call although they are private."""
+        return ("0.0.0.0/0", "::/0") if self.ssrf_allow_private else self.egress_allow
+
+    @property
+    def host(self) -> str:
+        return self.server_address.rpartition(":")[0] or "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address.rpartition(":")[2])
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings, or raise `InvalidSettings` with every problem."""
+    known = {str(field.alias) for field in Settings.model_fields.values()}
+    problems = [
+        _unknown(name, known) for name in sorted(environment) if name.startswith(PREFIX) and name not in known
+    ]
+    try:
+        settings = Settings.model_validate({name: environment[name] for name in known if name in environment})
+    except ValidationError as error:
+        problems += [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    return settings
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name}: no setting has this name" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,360 @@
+"""Executions: accepted, advanced and found again. `accept` and `record` are the hot path and take whole batches."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, text, update
+
+from flowker.domain.audit import AuditEvent
+from flowker.domain.errors import ExecutionNotFound
+from flowker.storage import audit_events, journal
+from flowker.storage.database import insert_unless_taken
+from flowker.storage.pages import Listing, Page, Phase, Query, read_page
+from flowker.storage.statements import AnyRow, Prepared, PreparedForMany
+from flowker.storage.tables import executions, workflows
+from flowker.storage.tables import journal as journal_table
+
+OPEN_STATUSES: Final = ("pending", "running")
+TERMINAL_STATUSES: Final = ("completed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExecution:
+    id: str
+    workflow_id: str
+    revision: int
+    status: str
+    trigger_node_id: str | None
+    idempotency_key: str | None
+    input_digest: str | None
+    current_step_number: int
+    total_steps: int
+    started_at: str
+    deadline_at: str
+    completed_at: str | None
+    error_message: str | None
+    wake_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """An execution that is to start, with the JSON text of its first journal event (`accepted`)."""
+
+    execution_id: str
+    workflow_id: str
+    revision: int
+    trigger_node_id: str | None
+    idempotency_key: str | None
+    input_digest: str | None
+    journal_payload: bytes | str
+    total_steps: int
+    started_at: str
+    deadline_at: str
+    audit: AuditEvent
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.journal_payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The execution is stored and running."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySeen:
+    """The workflow was started with this idempotency key before; nothing was stored."""
+
+    execution_id: str
+    input_digest: str | None
+    started_at: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowMoved:
+    """The workflow is gone, not active, or active with another revision; nothing was stored."""
+
+
+AcceptOutcome: TypeAlias = Accepted | KeySeen | WorkflowMoved
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What happened in an execution since it was last recorded, and the row that follows from it.
+
+    `events` are (kind, JSON text), with the sequence numbers from `first_seq` on.
+    """
+
+    execution_id: str
+    first_seq: int
+    events: Sequence[tuple[str, bytes | str]]
+    status: str
+    current_step_number: int
+    completed_at: str | None
+    error_message: str | None
+    wake_at: str | None
+    audit: Sequence[AuditEvent]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(payload) for _, payload in self.events)
+
+
+def accept(connection: Connection, items: Sequence[Acceptance]) -> list[AcceptOutcome]:
+    """Store what may start: execution, first journal event and audit event. For `Store.write_together`."""
+    revisions = _active_revisions(connection, {item.workflow_id for item in items})
+    startable = [item for item in items if revisions.get(item.workflow_id) == item.revision]
+    stored = _insert_unless_key_seen(connection, startable)
+    journal.append(
+        connection, [(item.execution_id, 0, "accepted", _text(item.journal_payload)) for item in stored.values()]
+    )
+    audit_events.append(connection, [item.audit for item in stored.values()])
+    if len(stored) == len(items):
+        return [_ACCEPTED] * len(items)
+    return [_outcome(connection, item, revisions, stored) for item in items]
+
+
+def record(connection: Connection, items: Sequence[Progress]) -> list[bool]:
+    """Store what happened; False for an item that came too late. For `Store.write_together`.
+
+    An item is too late when its execution has ended, or when the journal has its sequence number already: somebody
+    else drives the execution.
+    """
+    places = _places(connection, {item.execution_id for item in items})
+    outcomes = [_take_place(places, item) for item in items]
+    fresh = [item for item, recorded in zip(items, outcomes, strict=True) if recorded]
+    _update.run_many(
+        connection,
+        [
+            (
+                item.status,
+                item.current_step_number,
+                item.completed_at,
+                item.error_message,
+                item.wake_at,
+                item.execution_id,
+            )
+            for item in fresh
+        ],
+    )
+    journal.append(
+        connection,
+        [
+            (item.execution_id, seq, kind, _text(payload))
+            for item in fresh
+            for seq, (kind, payload) in enumerate(item.events, item.first_seq)
+        ],
+    )
+    audit_events.append(connection, [event for item in fresh for event in item.audit])
+    return outcomes
+
+
+def get(connection: Connection, id_: str) -> StoredExecution:
+    """Raises `ExecutionNotFound`."""
+    row = connection.execute(select(executions).where(executions.c.id == id_)).one_or_none()
+    if row is None:
+        raise ExecutionNotFound
+    return _stored(row)
+
+
+def find_key(connection: Connection, workflow_id: str, idempotency_key: str) -> KeySeen | None:
+    """The execution that a workflow was started as with this idempotency key."""
+    row = _select_key.run(connection, (workflow_id, idempotency_key)).one_or_none()
+    return None if row is None else KeySeen(*row)
+
+
+def unfinished(connection: Connection, *, after_id: str = "", limit: int) -> list[StoredExecution]:
+    """Running executions that wait for no time, by id: after a start they have to be driven on."""
+    return _select_running(
+        connection,
+        select(executions)
+        .where(_RUNNING, executions.c.wake_at.is_(None), executions.c.id > after_id)
+        .order_by(executions.c.id)
+        .limit(limit),
+    )
+
+
+def due(connection: Connection, now: str, limit: int) -> list[StoredExecution]:
+    """Running executions whose time to wake has come, the longest due first."""
+    return _select_running(
+        connection,
+        select(executions)
+        .where(_RUNNING, executions.c.wake_at <= now)
+        .order_by(executions.c.wake_at, executions.c.id)
+        .limit(limit),
+    )
+
+
+def claim_due(connection: Connection, now: str, limit: int) -> list[str]:
+    """Take the executions whose time to wake has come off the clock: from here they count as unfinished."""
+    ids = [row.id for row in due(connection, now, limit)]
+    connection.execute(update(executions).where(executions.c.id.in_(ids)).values(wake_at=None))
+    return ids
+
+
+def next_wake(connection: Connection) -> str | None:
+    """The earliest time at which a running execution wants to be woken."""
+    earliest: str | None = connection.execute(
+        select(func.min(executions.c.wake_at)).where(_RUNNING, executions.c.wake_at.is_not(None))
+    ).scalar_one()
+    return earliest
+
+
+def list_page(
+    connection: Connection,
+    *,
+    workflow_id: str | None = None,
+    status: str | None = None,
+    limit: int = 10,
+    cursor: str | None = None,
+    sort_by: str = "startedAt",
+    sort_order: str = "DESC",
+) -> Page[StoredExecution]:
+    """A page sorted by `startedAt` or `completedAt`; what has not ended counts as ending last."""
+    filters = {"workflow_id": workflow_id}
+    return read_page(connection, _listing, Query(status, filters, limit, cursor, sort_by, sort_order))
+
+
+def _active_revisions(connection: Connection, workflow_ids: Iterable[str]) -> dict[str, int]:
+    """The revision of each of these workflows that is active."""
+    return {row.id: row.revision for row in _select_active.run(connection, workflow_ids)}
+
+
+def _insert_unless_key_seen(connection: Connection, items: Sequence[Acceptance]) -> dict[str, Acceptance]:
+    """Insert and return the executions, without those whose key was seen before (also in this batch)."""
+    if _insert_execution.run_many(connection, [_execution_row(item) for item in items]) == len(items):
+        return {item.execution_id: item for item in items}
+    ids = {row.id for row in _select_ids.run(connection, [item.execution_id for item in items])}
+    return {item.execution_id: item for item in items if item.execution_id in ids}
+
+
+def _execution_row(item: Acceptance) -> tuple[int | str | None, ...]:
+    return (
+        item.execution_id,
+        item.workflow_id,
+        item.revision,
+        "running",
+        item.trigger_node_id,
+        item.idempotency_key,
+        item.input_digest,
+        0,
+        item.total_steps,
+        item.started_at,
+        item.deadline_at,
+        None,
+        None,
+        None,
+    )
+
+
+def _outcome(
+    connection: Connection, item: Acceptance, revisions: dict[str, int], stored: dict[str, Acceptance]
+) -> AcceptOutcome:
+    if item.execution_id in stored:
+        return _ACCEPTED
+    if revisions.get(item.workflow_id) != item.revision:
+        return _WORKFLOW_MOVED
+    assert item.idempotency_key is not None  # noqa: S101 - nothing else is left out; for the type checker
+    seen = find_key(connection, item.workflow_id, item.idempotency_key)
+    assert seen is not None  # noqa: S101 - as above
+    return seen
+
+
+def _places(connection: Connection, execution_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Of each execution its status and the sequence number that comes next."""
+    return {id_: (status, last + 1) for id_, status, last in _select_places.run(connection, execution_ids)}
+
+
+def _take_place(places: dict[str, tuple[str, int]], item: Progress) -> bool:
+    """Whether the item comes in time; if so, what comes next is counted on from it."""
+    status, next_seq = places.get(item.execution_id, ("", 0))
+    if status not in OPEN_STATUSES or item.first_seq < next_seq:
+        return False
+    places[item.execution_id] = (item.status, item.first_seq + len(item.events))
+    return True
+
+
+def _select_running(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[StoredExecution]:
+    return [_stored(row) for row in connection.execute(statement)]
+
+
+def _stored(row: AnyRow) -> StoredExecution:
+    return StoredExecution(*row)
+
+
+def _text(payload: bytes | str) -> str:
+    return payload if isinstance(payload, str) else payload.decode()
+
+
+_ACCEPTED: Final = Accepted()
+_WORKFLOW_MOVED: Final = WorkflowMoved()
+
+# A literal, because a partial index does not serve a comparison with a parameter.
+_RUNNING: Final = executions.c.status == literal_column("'running'")
+
+_insert_execution: Final = Prepared(
+    lambda dialect: insert_unless_taken(
+        dialect, executions, ["workflow_id", "idempotency_key"], text("idempotency_key IS NOT NULL")
+    ),
+    executions.columns.keys(),
+)
+
+_update: Final = Prepared(
+    lambda _: (
+        update(executions)
+        .where(executions.c.id == bindparam("execution_id"))
+        .values(
+            status=bindparam("status"),
+            current_step_number=bindparam("current_step_number"),
+            completed_at=bindparam("completed_at"),
+            error_message=bindparam("error_message"),
+            wake_at=bindparam("wake_at"),
+        )
+    ),
+    ("status", "current_step_number", "completed_at", "error_message", "wake_at", "execution_id"),
+)
+
+_select_active: Final = PreparedForMany(
+    lambda ids: select(workflows.c.id, workflows.c.revision).where(
+        workflows.c.id.in_(ids), workflows.c.status == literal_column("'active'")
+    )
+)
+
+_select_ids: Final = PreparedForMany(lambda ids: select(executions.c.id).where(executions.c.id.in_(ids)))
+
+_select_places: Final = PreparedForMany(
+    lambda ids: select(
+        executions.c.id,
+        executions.c.status,
+        select(func.max(journal_table.c.seq))
+        .where(journal_table.c.execution_id == executions.c.id)
+        .scalar_subquery(),
+    ).where(executions.c.id.in_(ids))
+)
+
+_select_key: Final = Prepared(
+    lambda _: select(executions.c.id, executions.c.input_digest, executions.c.started_at, executions.c.status).where(
+        executions.c.workflow_id == bindparam("workflow_id"),
+        executions.c.idempotency_key == bindparam("idempotency_key"),
+    ),
+    ("workflow_id", "idempotency_key"),
+)
+
+_listing: Final = Listing(
+    name="executions",
+    source=executions,
+    columns=tuple(executions.columns),
+    id=executions.c.id,
+    status=executions.c.status,
+    sorts={
+        "startedAt": [Phase(executions.c.started_at, (*OPEN_STATUSES, *TERMINAL_STATUSES))],
+        "completedAt": [
+            Phase(executions.c.completed_at, TERMINAL_STATUSES),
+            Phase(executions.c.started_at, OPEN_STATUSES),
+        ],
+    },
+    make=_stored,
+)

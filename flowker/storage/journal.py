@@ -1,0 +1,36 @@
+"""The journal: what happened in an execution, in order, never changed. Its state is the fold of these events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from flowker import jsontext
+from flowker.storage.statements import insert_into
+from flowker.storage.tables import journal
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    seq: int
+    kind: str
+    payload: Any
+
+
+def read(connection: Connection, execution_id: str) -> list[JournalEvent]:
+    """Every event of an execution, in order; numbers are exact."""
+    rows = connection.execute(
+        select(journal.c.seq, journal.c.kind, journal.c.payload)
+        .where(journal.c.execution_id == execution_id)
+        .order_by(journal.c.seq)
+    )
+    return [JournalEvent(seq, kind, jsontext.decode(payload)) for seq, kind, payload in rows]
+
+
+def append(connection: Connection, rows: Sequence[tuple[str, int, str, str]]) -> None:
+    """Rows of (execution id, seq, kind, payload text). A seq that is taken is a database error."""
+    _insert.run_many(connection, rows)
+
+
+_insert = insert_into(journal)

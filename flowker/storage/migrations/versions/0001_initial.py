@@ -1,0 +1,149 @@
+"""The first schema: workflows, executions with their journal, webhooks, the audit chain, provider configurations."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_AUDIT_TRIGGERS = {
+    "sqlite": (
+        """CREATE TRIGGER audit_events_no_update BEFORE UPDATE ON audit_events
+           BEGIN SELECT RAISE(ABORT, 'audit events are never changed'); END""",
+        """CREATE TRIGGER audit_events_no_delete BEFORE DELETE ON audit_events
+           BEGIN SELECT RAISE(ABORT, 'audit events are never deleted'); END""",
+    ),
+}
+
+
+def upgrade() -> None:
+    _create_workflows()
+    _create_executions()
+    _create_audit_events()
+    _create_provider_configurations()
+
+
+def _create_workflows() -> None:
+    op.create_table(
+        "workflows",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("name", sa.String, nullable=False, unique=True),
+        sa.Column("description", sa.String, nullable=False),
+        sa.Column("status", sa.String, nullable=False),
+        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("created_at", sa.String, nullable=False),
+        sa.Column("updated_at", sa.String, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("workflows_by_creation", "workflows", ["status", "created_at", "id"])
+    op.create_index("workflows_by_update", "workflows", ["status", "updated_at", "id"])
+    op.create_index("workflows_by_name", "workflows", ["status", "name", "id"])
+    op.create_table(
+        "workflow_revisions",
+        sa.Column("workflow_id", sa.String, primary_key=True),
+        sa.Column("revision", sa.Integer, primary_key=True),
+        sa.Column("definition", sa.String, nullable=False),
+        sa.Column("created_at", sa.String, nullable=False),
+    )
+    op.create_table(
+        "webhook_routes",
+        sa.Column("workflow_id", sa.String, sa.ForeignKey("workflows.id"), primary_key=True),
+        sa.Column("method", sa.String, primary_key=True),
+        sa.Column("path", sa.String, primary_key=True),
+        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("node_id", sa.String, nullable=False),
+        sa.Column("active", sa.Boolean, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    _create_partial_index("webhook_routes_one_active", "webhook_routes", ["method", "path"], "active", unique=True)
+    op.create_index("webhook_routes_by_path", "webhook_routes", ["method", "path", "active"])
+
+
+def _create_executions() -> None:
+    op.create_table(
+        "executions",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("workflow_id", sa.String, nullable=False),
+        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("status", sa.String, nullable=False),
+        sa.Column("trigger_node_id", sa.String),
+        sa.Column("idempotency_key", sa.String),
+        sa.Column("input_digest", sa.String),
+        sa.Column("current_step_number", sa.Integer, nullable=False),
+        sa.Column("total_steps", sa.Integer, nullable=False),
+        sa.Column("started_at", sa.String, nullable=False),
+        sa.Column("deadline_at", sa.String, nullable=False),
+        sa.Column("completed_at", sa.String),
+        sa.Column("error_message", sa.String),
+        sa.Column("wake_at", sa.String),
+        sa.CheckConstraint(
+            "(completed_at IS NULL) = (status IN ('pending', 'running'))", name="executions_completed_when_terminal"
+        ),
+        sqlite_with_rowid=False,
+    )
+    _create_execution_indexes()
+    op.create_table(
+        "journal",
+        sa.Column("execution_id", sa.String, primary_key=True),
+        sa.Column("seq", sa.Integer, primary_key=True),
+        sa.Column("kind", sa.String, nullable=False),
+        sa.Column("payload", sa.String, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_execution_indexes() -> None:
+    keyed, ended, running = "idempotency_key IS NOT NULL", "completed_at IS NOT NULL", "status = 'running'"
+    by_workflow = ["workflow_id", "status", "started_at", "id"]
+    by_workflow_completion = ["workflow_id", "status", "completed_at", "id"]
+    _create_partial_index(
+        "executions_one_per_key", "executions", ["workflow_id", "idempotency_key"], keyed, unique=True
+    )
+    op.create_index("executions_by_start", "executions", ["status", "started_at", "id"])
+    op.create_index("executions_by_workflow_start", "executions", by_workflow)
+    _create_partial_index("executions_by_completion", "executions", ["status", "completed_at", "id"], ended)
+    _create_partial_index("executions_by_workflow_completion", "executions", by_workflow_completion, ended)
+    _create_partial_index("executions_running", "executions", ["wake_at", "id"], running)
+
+
+def _create_audit_events() -> None:
+    op.create_table(
+        "audit_events",
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("event_id", sa.String, nullable=False, unique=True),
+        sa.Column("event_type", sa.String, nullable=False),
+        sa.Column("action", sa.String, nullable=False),
+        sa.Column("result", sa.String, nullable=False),
+        sa.Column("resource_type", sa.String, nullable=False),
+        sa.Column("resource_id", sa.String, nullable=False),
+        sa.Column("actor_type", sa.String, nullable=False),
+        sa.Column("actor_id", sa.String),
+        sa.Column("actor_ip", sa.String),
+        sa.Column("context", sa.String, nullable=False),
+        sa.Column("metadata", sa.String, nullable=False),
+        sa.Column("timestamp", sa.String, nullable=False),
+        sa.Column("hash", sa.String, nullable=False),
+        sa.Column("previous_hash", sa.String, nullable=False),
+    )
+    for statement in _AUDIT_TRIGGERS[op.get_context().dialect.name]:
+        op.execute(statement)
+
+
+def _create_provider_configurations() -> None:
+    op.create_table(
+        "provider_configurations",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("name", sa.String, nullable=False, unique=True),
+        sa.Column("description", sa.String, nullable=False),
+        sa.Column("provider_id", sa.String, nullable=False),
+        sa.Column("config", sa.String, nullable=False),
+        sa.Column("status", sa.String, nullable=False),
+        sa.Column("metadata", sa.String, nullable=False),
+        sa.Column("created_at", sa.String, nullable=False),
+        sa.Column("updated_at", sa.String, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_partial_index(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
+    op.create_index(name, table, columns, unique=unique, sqlite_where=sa.text(where), postgresql_where=sa.text(where))

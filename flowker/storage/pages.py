@@ -1,0 +1,189 @@
+"""Pages of a list: keyset pagination, stable while rows are inserted, also with ties and nulls in the sort column.
+
+A list is read as a merge of its statuses: per status one walk along an index that starts with `status`, merged by
+the database in the order asked for and stopped at the end of the page. So the same index serves the list with and
+without a status filter, and no page costs more than its rows.
+
+A sort column that is null for some rows (`completedAt` of an execution that runs) splits a list into phases: first
+the rows that have a value, then those that do not, ordered by another column; descending order turns all around.
+
+The cursor is opaque to callers: base64url of JSON that names the list, sort, filters and the last row's place. It
+is refused when it is malformed, of another list, or comes with another sort or other filters.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import Column, Connection, FromClause, Select, asc, desc, select, tuple_, union_all
+
+from flowker import jsontext
+from flowker.domain.errors import InvalidQuery, InvalidSortOrder
+from flowker.storage.statements import AnyRow
+
+T = TypeVar("T")
+
+CURSOR_CHARACTERS_MAX: Final = 4096
+"""Far over what a name of 100 characters and a few filters take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    items: list[T]
+    next_cursor: str
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Rows of these statuses, ordered by a column that none of them has null, then by id."""
+
+    column: Column[Any]
+    statuses: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[T]):
+    """What a list reads, from where, and for each name in `sortBy` its phases in ascending order."""
+
+    name: str
+    source: FromClause
+    columns: Sequence[Column[Any]]
+    id: Column[Any]
+    status: Column[Any]
+    sorts: Mapping[str, Sequence[Phase]]
+    make: Callable[[AnyRow], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the caller asked for. `filters` by column name; a filter that is None does not count."""
+
+    status: str | None
+    filters: Mapping[str, str | None]
+    limit: int
+    cursor: str | None
+    sort_by: str
+    sort_order: str
+
+    @property
+    def descending(self) -> bool:
+        return self.sort_order == "DESC"
+
+
+def read_page(connection: Connection, listing: Listing[T], query: Query) -> Page[T]:
+    phases = _phases(listing, query)
+    place = _place_of(listing, query, len(phases)) if query.cursor else None
+    rows: list[tuple[int, AnyRow]] = []
+    for number in range(place.phase if place else 0, len(phases)):
+        missing = query.limit + 1 - len(rows)
+        after = place if place and place.phase == number else None
+        statement = _statement(listing, query, phases[number], after, missing)
+        rows += [(number, row) for row in connection.execute(statement)] if statement is not None else []
+        if len(rows) > query.limit:
+            return _page(listing, query, phases, rows[: query.limit], has_more=True)
+    return _page(listing, query, phases, rows, has_more=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page ended: the phase, and the last row's sort value and id."""
+
+    phase: int
+    value: str
+    id: str
+
+
+class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    question: list[str | None]
+    phase: int
+    value: str
+    id: str
+
+
+_decoder: Final = msgspec.json.Decoder(_Cursor)
+
+
+def _phases(listing: Listing[T], query: Query) -> Sequence[Phase]:
+    if query.sort_order not in {"ASC", "DESC"}:
+        raise InvalidSortOrder
+    phases = listing.sorts.get(query.sort_by)
+    if phases is None:
+        raise InvalidQuery(fields={"sortBy": "The list cannot be sorted by this field."})
+    return phases[::-1] if query.descending else phases
+
+
+def _statement(listing: Listing[T], query: Query, phase: Phase, after: _Place | None, limit: int) -> Any:
+    """One walk per status, merged; None when the status filter leaves nothing of this phase."""
+    statuses = [status for status in phase.statuses if query.status in {None, status}]
+    if not statuses:
+        return None
+    walks = [_walk(listing, query, phase, status, after) for status in statuses]
+    merged = walks[0] if len(walks) == 1 else union_all(*walks)
+    direction = desc if query.descending else asc
+    # By name: a union has columns, but no tables.
+    return merged.order_by(direction(phase.column.name), direction(listing.id.name)).limit(limit)
+
+
+def _walk(listing: Listing[T], query: Query, phase: Phase, status: str, after: _Place | None) -> Select[Any]:
+    """The rows of one status behind the place, without an order: the merge asks for that."""
+    walk = select(*listing.columns).select_from(listing.source).where(listing.status == status)
+    for name, value in query.filters.items():
+        if value is not None:
+            walk = walk.where(listing.source.c[name] == value)
+    if phase.column.nullable:
+        walk = walk.where(phase.column.is_not(None))
+    if after is not None:
+        key = tuple_(phase.column, listing.id)
+        place = tuple_(after.value, after.id)
+        walk = walk.where(key < place if query.descending else key > place)
+    return walk
+
+
+def _page(
+    listing: Listing[T], query: Query, phases: Sequence[Phase], rows: list[tuple[int, AnyRow]], *, has_more: bool
+) -> Page[T]:
+    cursor = ""
+    if has_more:
+        number, last = rows[-1]
+        value = getattr(last, phases[number].column.name)
+        cursor = _encode(_Cursor(_question(listing, query), number, value, getattr(last, listing.id.name)))
+    return Page([listing.make(row) for _, row in rows], cursor, has_more)
+
+
+def _question(listing: Listing[T], query: Query) -> list[str | None]:
+    """What a cursor belongs to: it is good for the next page of exactly this."""
+    filters = [query.filters[name] for name in sorted(query.filters)]
+    return [listing.name, query.sort_by, query.sort_order, query.status, *filters]
+
+
+def _place_of(listing: Listing[T], query: Query, phases: int) -> _Place:
+    cursor = _decode(query.cursor or "")
+    if cursor.question != _question(listing, query):
+        raise InvalidQuery(fields={"cursor": "It belongs to another list, sort or filter."})
+    if not 0 <= cursor.phase < phases:
+        raise _malformed()
+    return _Place(cursor.phase, cursor.value, cursor.id)
+
+
+def _encode(cursor: _Cursor) -> str:
+    return base64.urlsafe_b64encode(jsontext.encode(cursor)).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> _Cursor:
+    if len(text) > CURSOR_CHARACTERS_MAX:
+        raise _malformed()
+    try:
+        cursor = _decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (binascii.Error, ValueError):
+        raise _malformed() from None
+    if _encode(cursor) != text:
+        raise _malformed()  # Not a text that this service made, whatever it decodes to.
+    return cursor
+
+
+def _malformed() -> InvalidQuery:
+    return InvalidQuery(fields={"cursor": "It is not a cursor of this service."})

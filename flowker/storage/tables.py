@@ -1,0 +1,193 @@
+"""Every table of the store, with the indexes that keep each request off a table scan.
+
+Text columns named after JSON (`definition`, `payload`, `context`, `config`, …) hold JSON text as it was written:
+decoding is for the noun modules, so that a number keeps its digits. Timestamps are RFC 3339 text in UTC with
+microseconds, which sorts as time does.
+
+Lists are read as a merge of their statuses (see `flowker.storage.pages`), so each list index starts with `status`
+and serves the list with and without that filter. `executions` and `journal` are the hot tables: they have no index
+that a request does not need, and no foreign keys, whose check would cost one more lookup for each row.
+"""
+
+from sqlalchemy import CheckConstraint, Index, Table, text
+from sqlmodel import Field, SQLModel
+
+
+class Workflow(SQLModel, table=True):
+    __tablename__ = "workflows"
+    __table_args__ = (
+        Index("workflows_by_creation", "status", "created_at", "id"),
+        Index("workflows_by_update", "status", "updated_at", "id"),
+        Index("workflows_by_name", "status", "name", "id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    id: str = Field(primary_key=True)
+    name: str = Field(sa_column_kwargs={"unique": True})
+    description: str
+    status: str
+    revision: int
+    created_at: str
+    updated_at: str
+
+
+class WorkflowRevision(SQLModel, table=True):
+    """A definition as it once was. It outlives its workflow while executions refer to it."""
+
+    __tablename__ = "workflow_revisions"
+
+    workflow_id: str = Field(primary_key=True)
+    revision: int = Field(primary_key=True)
+    definition: str
+    created_at: str
+
+
+class WebhookRoute(SQLModel, table=True):
+    """Who answers a webhook: one active workflow at most, and the workflows that did until they were deactivated."""
+
+    __tablename__ = "webhook_routes"
+    __table_args__ = (
+        Index(
+            "webhook_routes_one_active",
+            "method",
+            "path",
+            unique=True,
+            sqlite_where=text("active"),
+            postgresql_where=text("active"),
+        ),
+        Index("webhook_routes_by_path", "method", "path", "active"),
+        {"sqlite_with_rowid": False},
+    )
+
+    workflow_id: str = Field(primary_key=True, foreign_key="workflows.id")
+    method: str = Field(primary_key=True)
+    path: str = Field(primary_key=True)
+    revision: int
+    node_id: str
+    active: bool
+
+
+class Execution(SQLModel, table=True):
+    __tablename__ = "executions"
+    __table_args__ = (
+        CheckConstraint(
+            "(completed_at IS NULL) = (status IN ('pending', 'running'))", name="executions_completed_when_terminal"
+        ),
+        Index(
+            "executions_one_per_key",
+            "workflow_id",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("executions_by_start", "status", "started_at", "id"),
+        Index("executions_by_workflow_start", "workflow_id", "status", "started_at", "id"),
+        Index(
+            "executions_by_completion",
+            "status",
+            "completed_at",
+            "id",
+            sqlite_where=text("completed_at IS NOT NULL"),
+            postgresql_where=text("completed_at IS NOT NULL"),
+        ),
+        Index(
+            "executions_by_workflow_completion",
+            "workflow_id",
+            "status",
+            "completed_at",
+            "id",
+            sqlite_where=text("completed_at IS NOT NULL"),
+            postgresql_where=text("completed_at IS NOT NULL"),
+        ),
+        # Serves both what is due (wake_at has a time) and what nobody waits for (wake_at is null).
+        Index(
+            "executions_running",
+            "wake_at",
+            "id",
+            sqlite_where=text("status = 'running'"),
+            postgresql_where=text("status = 'running'"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
+
+    id: str = Field(primary_key=True)
+    workflow_id: str
+    revision: int
+    status: str
+    trigger_node_id: str | None
+    idempotency_key: str | None
+    input_digest: str | None
+    current_step_number: int
+    total_steps: int
+    started_at: str
+    deadline_at: str
+    completed_at: str | None
+    error_message: str | None
+    wake_at: str | None
+
+
+class JournalEntry(SQLModel, table=True):
+    """One event of an execution; its state is the fold of them in order."""
+
+    __tablename__ = "journal"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    execution_id: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    kind: str
+    payload: str
+
+
+class AuditRow(SQLModel, table=True):
+    """A link of the audit chain. Triggers (see the migrations) refuse every UPDATE and DELETE."""
+
+    __tablename__ = "audit_events"
+
+    sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    event_id: str = Field(sa_column_kwargs={"unique": True})
+    event_type: str
+    action: str
+    result: str
+    resource_type: str
+    resource_id: str
+    actor_type: str
+    actor_id: str | None
+    actor_ip: str | None
+    context: str
+    # `metadata` is taken in every SQLModel class.
+    metadata_: str = Field(sa_column_kwargs={"name": "metadata"})
+    timestamp: str
+    hash: str
+    previous_hash: str
+
+
+class ProviderConfiguration(SQLModel, table=True):
+    __tablename__ = "provider_configurations"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    id: str = Field(primary_key=True)
+    name: str = Field(sa_column_kwargs={"unique": True})
+    description: str
+    provider_id: str
+    config: str
+    status: str
+    metadata_: str = Field(sa_column_kwargs={"name": "metadata"})
+    created_at: str
+    updated_at: str
+
+
+metadata = SQLModel.metadata
+
+
+def _table(name: str) -> Table:
+    return metadata.tables[name]
+
+
+workflows = _table("workflows")
+workflow_revisions = _table("workflow_revisions")
+webhook_routes = _table("webhook_routes")
+executions = _table("executions")
+journal = _table("journal")
+audit_events = _table("audit_events")
+provider_configurations = _table("provider_configurations")

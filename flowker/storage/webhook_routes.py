@@ -1,0 +1,71 @@
+"""Which workflow answers which webhook: at most one active workflow for a method and path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from flowker.domain.errors import WebhookTaken
+from flowker.storage.tables import webhook_routes
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRoute:
+    """Who answers, or, when not `active`, who did until it was deactivated."""
+
+    workflow_id: str
+    revision: int
+    node_id: str
+    active: bool
+
+
+def claim(connection: Connection, workflow_id: str, revision: int, routes: Sequence[Route]) -> None:
+    """Make the workflow the owner of these routes, in place of those that it had. Raises `WebhookTaken`."""
+    remove(connection, workflow_id)
+    if not routes:
+        return
+    rows = [
+        {
+            "workflow_id": workflow_id,
+            "revision": revision,
+            "method": route.method,
+            "path": route.path,
+            "node_id": route.node_id,
+            "active": True,
+        }
+        for route in routes
+    ]
+    try:
+        connection.execute(insert(webhook_routes), rows)
+    except IntegrityError:
+        raise WebhookTaken from None
+
+
+def deactivate(connection: Connection, workflow_id: str) -> None:
+    """Free the workflow's routes for others, and remember that they were its own."""
+    connection.execute(update(webhook_routes).where(webhook_routes.c.workflow_id == workflow_id).values(active=False))
+
+
+def remove(connection: Connection, workflow_id: str) -> None:
+    connection.execute(delete(webhook_routes).where(webhook_routes.c.workflow_id == workflow_id))
+
+
+def find(connection: Connection, method: str, path: str) -> FoundRoute | None:
+    """The active owner of a webhook, else one that was deactivated, else None."""
+    row = connection.execute(
+        select(
+            webhook_routes.c.workflow_id, webhook_routes.c.revision, webhook_routes.c.node_id, webhook_routes.c.active
+        )
+        .where(webhook_routes.c.method == method, webhook_routes.c.path == path)
+        .order_by(webhook_routes.c.active.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else FoundRoute(*row)

@@ -1,0 +1,189 @@
+"""Workflows and their revisions."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, exists, join, select, update
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert as insert_into
+from sqlalchemy.exc import IntegrityError
+
+from flowker import jsontext
+from flowker.domain.errors import ChangedMeanwhile, WorkflowNameTaken, WorkflowNotFound
+from flowker.storage import webhook_routes
+from flowker.storage.pages import Listing, Page, Phase, Query, read_page
+from flowker.storage.statements import AnyRow
+from flowker.storage.tables import executions, workflow_revisions, workflows
+
+STATUSES: Final = ("draft", "active", "inactive")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWorkflow:
+    """A workflow with the definition of its current revision."""
+
+    id: str
+    name: str
+    description: str
+    status: str
+    revision: int
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+
+
+def insert(connection: Connection, workflow: StoredWorkflow) -> None:
+    """Raises `WorkflowNameTaken`."""
+    try:
+        connection.execute(
+            insert_into(workflows).values(id=workflow.id, **_columns(workflow), created_at=workflow.created_at)
+        )
+    except IntegrityError:
+        raise WorkflowNameTaken from None
+    _insert_revision(connection, workflow)
+
+
+def get(connection: Connection, id_: str) -> StoredWorkflow:
+    """Raises `WorkflowNotFound`."""
+    row = connection.execute(_select_whole.where(workflows.c.id == id_)).one_or_none()
+    if row is None:
+        raise WorkflowNotFound
+    return _stored(row)
+
+
+def get_revision(connection: Connection, id_: str, revision: int) -> dict[str, Any]:
+    """`{nodes, edges, metadata}` of a revision, also of a deleted workflow that was executed; or WorkflowNotFound."""
+    definition = connection.execute(
+        select(workflow_revisions.c.definition).where(
+            workflow_revisions.c.workflow_id == id_, workflow_revisions.c.revision == revision
+        )
+    ).scalar_one_or_none()
+    if definition is None:
+        raise WorkflowNotFound
+    decoded: dict[str, Any] = jsontext.decode(definition)
+    return decoded
+
+
+def replace(connection: Connection, workflow: StoredWorkflow, expected_revision: int) -> None:
+    """Write a new revision over the expected one, in the status that `workflow` has.
+
+    Raises `WorkflowNotFound`, `ChangedMeanwhile` when revision or status moved, `WorkflowNameTaken`.
+    """
+    try:
+        written = connection.execute(
+            update(workflows)
+            .where(*_is(workflow.id, workflow.status, expected_revision))
+            .values(**_columns(workflow))
+        )
+    except IntegrityError:
+        raise WorkflowNameTaken from None
+    _require_written(connection, workflow.id, written.rowcount)
+    _insert_revision(connection, workflow)
+
+
+def set_status(connection: Connection, id_: str, *, expected: tuple[str, int], status: str, updated_at: str) -> None:
+    """Move from the expected (status, revision). Raises `WorkflowNotFound` and `ChangedMeanwhile`."""
+    written = connection.execute(
+        update(workflows).where(*_is(id_, *expected)).values(status=status, updated_at=updated_at)
+    )
+    _require_written(connection, id_, written.rowcount)
+
+
+def delete(connection: Connection, id_: str) -> None:
+    """Remove the workflow and its routes; its revisions too, unless an execution of it needs them.
+
+    Executions stay, and one that still runs goes on with the revision that it was accepted with.
+    """
+    webhook_routes.remove(connection, id_)
+    deleted = connection.execute(delete_from(workflows).where(workflows.c.id == id_))
+    if not deleted.rowcount:
+        raise WorkflowNotFound
+    was_executed = exists().where(executions.c.workflow_id == id_)
+    connection.execute(delete_from(workflow_revisions).where(workflow_revisions.c.workflow_id == id_, ~was_executed))
+
+
+def list_page(
+    connection: Connection,
+    *,
+    status: str | None = None,
+    limit: int = 10,
+    cursor: str | None = None,
+    sort_by: str = "createdAt",
+    sort_order: str = "DESC",
+) -> Page[StoredWorkflow]:
+    """A page sorted by `createdAt`, `updatedAt` or `name`."""
+    return read_page(connection, _listing, Query(status, {}, limit, cursor, sort_by, sort_order))
+
+
+def _columns(workflow: StoredWorkflow) -> dict[str, Any]:
+    return {
+        "name": workflow.name,
+        "description": workflow.description,
+        "status": workflow.status,
+        "revision": workflow.revision,
+        "updated_at": workflow.updated_at,
+    }
+
+
+def _insert_revision(connection: Connection, workflow: StoredWorkflow) -> None:
+    definition = {"nodes": workflow.nodes, "edges": workflow.edges, "metadata": workflow.metadata}
+    connection.execute(
+        insert_into(workflow_revisions).values(
+            workflow_id=workflow.id,
+            revision=workflow.revision,
+            definition=jsontext.encode(definition).decode(),
+            created_at=workflow.updated_at,
+        )
+    )
+
+
+def _is(id_: str, status: str, revision: int) -> tuple[Any, ...]:
+    return workflows.c.id == id_, workflows.c.status == status, workflows.c.revision == revision
+
+
+def _require_written(connection: Connection, id_: str, rows: int) -> None:
+    if rows:
+        return
+    if connection.execute(select(workflows.c.id).where(workflows.c.id == id_)).one_or_none() is None:
+        raise WorkflowNotFound
+    raise ChangedMeanwhile
+
+
+def _stored(row: AnyRow) -> StoredWorkflow:
+    return StoredWorkflow(
+        id=row.id,
+        name=row.name,
+        description=row.description,
+        status=row.status,
+        revision=row.revision,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        **jsontext.decode(row.definition),
+    )
+
+
+_with_definition = join(
+    workflows,
+    workflow_revisions,
+    (workflow_revisions.c.workflow_id == workflows.c.id) & (workflow_revisions.c.revision == workflows.c.revision),
+)
+
+_whole = (*workflows.columns, workflow_revisions.c.definition)
+
+_select_whole = select(*_whole).select_from(_with_definition)
+
+_listing = Listing(
+    name="workflows",
+    source=_with_definition,
+    columns=_whole,
+    id=workflows.c.id,
+    status=workflows.c.status,
+    sorts={
+        "createdAt": [Phase(workflows.c.created_at, STATUSES)],
+        "updatedAt": [Phase(workflows.c.updated_at, STATUSES)],
+        "name": [Phase(workflows.c.name, STATUSES)],
+    },
+    make=_stored,
+)

@@ -1,0 +1,175 @@
+"""Group commit: one thread writes, and many requests share one transaction and one flush to disk.
+
+The thread takes whatever waits (at most a batch), runs it between BEGIN and COMMIT, and only then tells the waiting
+tasks: what was answered is on disk. It never waits for a batch to fill; under load the next batch collects itself
+while the last one is flushed.
+
+One request cannot spoil the others. A single change runs inside a savepoint. A function that takes the items of
+many requests at once runs without; should it raise, the batch is rolled back and every request runs again alone, so
+that only the one that cannot be written fails. If COMMIT fails, nothing was recorded and every waiter hears so.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from flowker.storage.requests import Failure, Outcome, Request, failure, log_database_error, settle, unavailable
+
+HEARTBEAT_S = 1.0
+"""How often an idle writer shows that it is alive."""
+
+
+class Writer:
+    """The one thread that writes. `submit` may be called from any thread."""
+
+    def __init__(self, engine: Engine, *, queue_max: int, queue_bytes_max: int, batch_max: int) -> None:
+        self.heartbeat = time.monotonic()
+        self._engine = engine
+        self._queue_max = queue_max
+        self._queue_bytes_max = queue_bytes_max
+        self._batch_max = batch_max
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._queued_bytes = 0
+        self._accepting = False
+        self._gate = threading.Lock()
+        self._connection: Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="flowker-writer", daemon=True)
+
+    def start(self) -> None:
+        self._accepting = True
+        self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        """Queue the request, or refuse it at once when there is no room or no writer."""
+        with self._gate:
+            queued_bytes = self._queued_bytes + request.size_bytes
+            full = self._queue.qsize() >= self._queue_max or (
+                queued_bytes > self._queue_bytes_max and self._queued_bytes > 0
+            )
+            if full or not self._accepting:
+                raise unavailable()
+            self._queued_bytes = queued_bytes
+            self._queue.put(request)
+
+    def stop(self) -> None:
+        """Refuse what comes from now on, write what was accepted, and end the thread."""
+        with self._gate:
+            if not self._accepting:
+                return
+            self._accepting = False
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            self.heartbeat = time.monotonic()
+            try:
+                first = self._queue.get(timeout=HEARTBEAT_S)
+            except Empty:
+                continue
+            batch, running = self._drain(first)
+            if batch:
+                settle(zip(batch, self._write(batch), strict=True))
+        self._disconnect()
+
+    def _drain(self, first: Request | None) -> tuple[list[Request], bool]:
+        """The requests of one batch, and whether more may come after it."""
+        taken = [first] + [self._queue.get_nowait() for _ in range(min(self._queue.qsize(), self._batch_max - 1))]
+        requests = [request for request in taken if request is not None]
+        with self._gate:
+            self._queued_bytes -= sum(request.size_bytes for request in requests)
+        return [request for request in requests if not request.future.cancelled()], len(requests) == len(taken)
+
+    def _write(self, batch: list[Request]) -> Sequence[Outcome]:
+        try:
+            return self._commit(batch, _run_in_groups)
+        except _GroupFailed:
+            return self._write_alone(batch)
+        except BaseException as error:  # noqa: BLE001 - the thread outlives everything; the waiters hear of it
+            return self._give_up(batch, error)
+
+    def _write_alone(self, batch: list[Request]) -> Sequence[Outcome]:
+        try:
+            return self._commit(batch, _run_one_by_one)
+        except BaseException as error:  # noqa: BLE001 - as above
+            return self._give_up(batch, error)
+
+    def _commit(
+        self, batch: list[Request], run: Callable[[Connection, list[Request]], Sequence[Outcome]]
+    ) -> Sequence[Outcome]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        with self._connection.begin():
+            return run(self._connection, batch)
+
+    def _give_up(self, batch: list[Request], error: BaseException) -> Sequence[Outcome]:
+        """Nothing of the batch was recorded: say so, and start the next one on a new connection."""
+        log_database_error(error)
+        self._disconnect()
+        return [Failure(unavailable()) for _ in batch]
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.invalidate()
+            connection.close()
+        except SQLAlchemyError as error:
+            log_database_error(error)
+
+
+class _GroupFailed(Exception):
+    """A function that takes many items raised: the items have to be tried one by one."""
+
+
+def _run_in_groups(connection: Connection, batch: list[Request]) -> list[Outcome]:
+    outcomes: list[Outcome] = [None] * len(batch)
+    groups: dict[Callable[..., Any], list[int]] = {}
+    for index, request in enumerate(batch):
+        if request.together:
+            groups.setdefault(request.function, []).append(index)
+        else:
+            outcomes[index] = _run_in_savepoint(connection, request)
+    for change, indexes in groups.items():
+        for index, outcome in zip(indexes, _run_group(connection, change, batch, indexes), strict=True):
+            outcomes[index] = outcome
+    return outcomes
+
+
+def _run_group(
+    connection: Connection, change: Callable[..., Sequence[Any]], batch: list[Request], indexes: list[int]
+) -> Sequence[Any]:
+    try:
+        return change(connection, [batch[index].args[0] for index in indexes])
+    except Exception as error:
+        raise _GroupFailed from error
+
+
+def _run_one_by_one(connection: Connection, batch: list[Request]) -> list[Outcome]:
+    return [_run_in_savepoint(connection, request) for request in batch]
+
+
+def _run_in_savepoint(connection: Connection, request: Request) -> Outcome:
+    savepoint = connection.begin_nested()
+    try:
+        result = _call(connection, request)
+    except Exception as error:  # noqa: BLE001 - it belongs to this request's caller
+        # When the database gave up the whole transaction this raises too, and the batch fails as a whole.
+        savepoint.rollback()
+        return failure(error)
+    savepoint.commit()
+    return result
+
+
+def _call(connection: Connection, request: Request) -> Any:
+    if request.together:
+        [result] = request.function(connection, [request.args[0]])
+        return result
+    return request.function(connection, *request.args, **request.kwargs)
