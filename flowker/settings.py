@@ -40,7 +40,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         ":4021",
         alias="SERVER_ADDRESS",
         pattern=r"^[^\s/]*:[0-9]{1,5}$",
-        description="Address and port to listen on; without an address the service listens on the loopback interface.",
+        description="Address and port to listen on; without an address it is the loopback interface.",
     )
     api_key: Names = Field(
         (),
@@ -101,7 +101,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         alias="FLOWKER_SHUTDOWN_GRACE_SECONDS",
         ge=0,
         le=3600,
-        description="How long a stop waits for requests and calls in flight; what is cut off goes on at the next start.",
+        description="How long a stop waits for what is in flight; executions cut off go on at the next start.",
     )
 
     @property

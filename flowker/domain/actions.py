@@ -40,9 +40,9 @@ class FailAction:
 
 @dataclass(frozen=True, slots=True)
 class DelayAction:
-    """Waits, durably."""
+    """Waits, durably. The number is the author's own, since it is part of the output."""
 
-    seconds: float
+    seconds: int | float | Decimal
 
 
 Action = LogAction | SetOutputAction | FailAction | DelayAction
@@ -91,7 +91,7 @@ def _compile_delay(data: Mapping[str, Any]) -> DelayAction:
     seconds = data.get("seconds")
     if not isinstance(seconds, int | float | Decimal) or isinstance(seconds, bool) or not 0 <= seconds <= DELAY_MAX_S:
         raise InvalidMember("seconds", f"must be a number within 0 and {DELAY_MAX_S}")
-    return DelayAction(float(seconds))
+    return DelayAction(seconds)
 
 
 def _template(value: Any, field: str) -> Template:

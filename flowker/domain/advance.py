@@ -57,7 +57,7 @@ def advance(plan: Plan, state: State, event: Event) -> tuple[State, list[Run]]:
 def fold(plan: Plan, events: Iterable[Event]) -> State:
     """The state after all events of a journal, the first of which is Accepted."""
     remaining = iter(events)
-    accepted = next(remaining)
+    accepted = next(remaining, None)
     if not isinstance(accepted, Accepted):
         raise TypeError("a journal begins with the accepted event")
     state = begin(plan, accepted)
@@ -75,6 +75,8 @@ def _settle(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     if outcome.status == "failed" and not _error_edge_taken(plan, state, node_id):
         _fail(state, f"FLK-0504: node {node_id} failed: {outcome.error}")
     _spread(plan, state, node_id, at)
+    if state.error is not None:
+        _give_up_waits(state, at)
 
 
 def _note_outcome(plan: Plan, state: State, outcome: Outcome) -> None:
@@ -155,10 +157,16 @@ def _error_edge_taken(plan: Plan, state: State, node_id: str) -> bool:
 
 
 def _fail(state: State, error: str) -> None:
-    """The first failure counts. What waits is given up; what runs may end."""
+    """The first failure counts; from then on nothing starts."""
     if state.error is None:
         state.error = error
-    state.open = {node_id: run for node_id, run in state.open.items() if run.not_before is None}
+
+
+def _give_up_waits(state: State, at: str) -> None:
+    """What waits is given up; what runs may end, a further attempt whose time has come included."""
+    state.open = {
+        node_id: run for node_id, run in state.open.items() if run.not_before is None or run.not_before <= at
+    }
 
 
 def _abort(state: State, error: str) -> None:

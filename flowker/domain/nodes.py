@@ -1,6 +1,6 @@
 """The nodes of a workflow: what each type takes in its data, compiled once when the workflow is saved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -28,6 +28,10 @@ CALL_TIMEOUT_MAX_S = 300
 VERIFY_TOKEN_CHARACTERS_MAX = 512
 
 Join = Literal["any", "all"]
+
+# Tuples, not sets: a member of an author's data may be a list, which a set cannot be asked for.
+_JOINS = ("any", "all")
+_RESPONSE_MODES = ("async", "sync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Node:
 def compile_node(node: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> Node:
     data = node.get("data") or {}
     join = data.get("join", "any")
-    if join not in {"any", "all"}:
+    if join not in _JOINS:
         raise InvalidNodeData(fields={f"{where}.data.join": "must be any or all"})
     behaviour = _compile_behaviour(node["type"], data, f"{where}.data", executors)
     return Node(node["id"], node["type"], node.get("name") or "", join, behaviour)
@@ -117,14 +121,14 @@ def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
     method = data.get("method", "POST")
     _require(method in METHODS, where, "method", f"must be one of {', '.join(METHODS)}")
     mode = data.get("responseMode", "async")
-    _require(mode in {"async", "sync"}, where, "responseMode", "must be async or sync")
-    token = data.get("verify_token") or None
+    _require(mode in _RESPONSE_MODES, where, "responseMode", "must be async or sync")
+    token = data.get("verify_token")
     token_fits = token is None or (isinstance(token, str) and len(token) <= VERIFY_TOKEN_CHARACTERS_MAX)
     _require(token_fits, where, "verify_token", f"must be a string of up to {VERIFY_TOKEN_CHARACTERS_MAX} characters")
     timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
     timeout_fits = _is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
     _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
-    return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s))
+    return Trigger(method, _webhook_path(data, where), token or None, mode == "sync", float(timeout_s))
 
 
 def _webhook_path(data: Mapping[str, Any], where: str) -> str | None:
@@ -244,9 +248,11 @@ def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
 def _refuse_mappings(data: Mapping[str, Any], where: str) -> None:
     """Mappings and transforms are not there yet: refused, since ignoring them would send something else."""
     for member, refusal in _MAPPING_REFUSALS.items():
-        if data.get(member):
+        if data.get(member) not in _NOTHING:
             raise refusal(fields={f"{where}.{member}": "is not supported by this version"})
 
+
+_NOTHING: Sequence[Any] = (None, [], {})
 
 _MAPPING_REFUSALS: Mapping[str, type[InvalidInputMapping | InvalidOutputMapping | InvalidTransforms]] = {
     "inputMapping": InvalidInputMapping,

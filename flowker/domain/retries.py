@@ -6,6 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 ATTEMPTS_MAX = 10
+ATTEMPTS_DEFAULT = 5
+
+BACKOFF_DEFAULT_S = 1.0
+BACKOFF_MIN_S = Decimal("0.1")
+"""A decimal: the float 0.1 is a little more, and would refuse the 0.1 of a workflow."""
+
 BACKOFF_MAX_S = 60.0
 
 
@@ -13,8 +19,8 @@ BACKOFF_MAX_S = 60.0
 class RetryPolicy:
     """How often and how patiently one node is attempted. Seconds."""
 
-    max_attempts: int = 5
-    backoff_s: float = 1.0
+    max_attempts: int = ATTEMPTS_DEFAULT
+    backoff_s: float = BACKOFF_DEFAULT_S
     max_backoff_s: float = BACKOFF_MAX_S
 
 
@@ -22,10 +28,10 @@ def compile_retry(data: Mapping[str, Any]) -> RetryPolicy:
     """Read a node's `retry` object; raises ValueError with what is wrong with it."""
     if unknown := data.keys() - {"maxAttempts", "backoffSeconds", "maxBackoffSeconds"}:
         raise ValueError(f"has {len(unknown)} unknown member(s)")
-    attempts = data.get("maxAttempts", RetryPolicy.max_attempts)
+    attempts = data.get("maxAttempts", ATTEMPTS_DEFAULT)
     if not isinstance(attempts, int) or isinstance(attempts, bool) or not 1 <= attempts <= ATTEMPTS_MAX:
         raise ValueError(f"maxAttempts must be an integer within 1 and {ATTEMPTS_MAX}")
-    backoff_s = _seconds(data, "backoffSeconds", RetryPolicy.backoff_s)
+    backoff_s = _seconds(data, "backoffSeconds", BACKOFF_DEFAULT_S)
     return RetryPolicy(attempts, backoff_s, _seconds(data, "maxBackoffSeconds", BACKOFF_MAX_S))
 
 
@@ -43,6 +49,7 @@ def delay_s(policy: RetryPolicy, attempt: int, jitter: float, retry_after_s: flo
 
 def _seconds(data: Mapping[str, Any], name: str, default: float) -> float:
     value = data.get(name, default)
-    if not isinstance(value, int | float | Decimal) or isinstance(value, bool) or not 0.1 <= value <= BACKOFF_MAX_S:
-        raise ValueError(f"{name} must be a number within 0.1 and {BACKOFF_MAX_S:g}")
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if not is_number or not BACKOFF_MIN_S <= value <= BACKOFF_MAX_S:
+        raise ValueError(f"{name} must be a number within {BACKOFF_MIN_S} and {BACKOFF_MAX_S:g}")
     return float(value)

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowker.domain.actions import DelayAction, FailAction
+from flowker.domain.actions import DelayAction, FailAction, LogAction, SetOutputAction
 from flowker.domain.conditions import ConditionError
 from flowker.domain.nodes import Behaviour, Conditional, ExecutorCall, Trigger
+from flowker.domain.templates import RenderedTooLarge, as_text
 
 FAIL_MESSAGE_CHARACTERS_MAX = 500
 
@@ -31,12 +32,20 @@ def run_builtin(behaviour: Behaviour, context: Mapping[str, Any], *, elapsed: bo
     if isinstance(behaviour, Conditional):
         return _branch(behaviour, context)
     if isinstance(behaviour, DelayAction):
-        return Produced({"action": "delay", "seconds": behaviour.seconds}) if elapsed else Wait(behaviour.seconds)
-    if isinstance(behaviour, FailAction):
-        message = str(behaviour.message(context) or "the workflow failed here")
-        return Failed(message[:FAIL_MESSAGE_CHARACTERS_MAX])
+        elapsed_output = {"action": "delay", "seconds": behaviour.seconds}
+        return Produced(elapsed_output) if elapsed else Wait(float(behaviour.seconds))
     if isinstance(behaviour, Trigger | ExecutorCall):
         raise TypeError(f"{type(behaviour).__name__} is not built in")
+    try:
+        return _render(behaviour, context)
+    except RenderedTooLarge as error:
+        return Failed(str(error))
+
+
+def _render(behaviour: LogAction | SetOutputAction | FailAction, context: Mapping[str, Any]) -> Produced | Failed:
+    if isinstance(behaviour, FailAction):
+        message = as_text(behaviour.message(context)) or "the workflow failed here"
+        return Failed(message[:FAIL_MESSAGE_CHARACTERS_MAX])
     return Produced(behaviour.output(context))
 
 

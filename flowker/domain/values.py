@@ -28,7 +28,8 @@ EXPONENT_MAX = 9_999
 _NUMERIC = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]{1,4})?")
 _DATE = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[Tt ](?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+    r"(?:[Tt ](?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?"
+    r"(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 
 # Traps turn everything that is not exact, or grows beyond reason, into an exception.
@@ -125,7 +126,7 @@ def kind_of(value: Any) -> Kind:
 
 
 def equal(left: Any, right: Any, budget: Budget) -> bool:
-    """Numbers by value, text by its characters, a numeric text and a number by value, lists and objects by content."""
+    """Numbers by value, text by its characters, a numeric text with a number by value, lists and objects by content."""
     pending = [(left, right)]
     while pending:
         budget.spend(1)
@@ -215,7 +216,7 @@ def to_date(argument: Named) -> Instant:
         return argument.value  # type: ignore[no-any-return]
     if argument.kind is not Kind.TEXT:
         raise argument.mismatch("the text of a date")
-    parts = _DATE.fullmatch(argument.value) if len(argument.value) <= len("2026-03-17T14:35:00.123456789+00:00") else None
+    parts = _DATE.fullmatch(argument.value)
     if parts is None:
         raise argument.mismatch("a date like 2026-03-17 or 2026-03-17T14:35:00Z")
     zone = (parts["zone"] or "Z").upper()

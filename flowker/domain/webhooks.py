@@ -26,6 +26,14 @@ _LEFT_OUT = frozenset(
 )
 """Headers that carry a credential or a signature: a workflow, and whoever reads its results, has no use for them."""
 
+_NEVER_IN_A_PATH = re.compile("[\x00\ufffd\ud800-\udfff]")
+"""NUL, and what decoders make of bytes that are not UTF-8."""
+
+_PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.?)*+(?:"|\Z))++', re.DOTALL)
+"""Up to the next comma outside of quotes; an unclosed quote goes on to the end."""
+
+_WAIT = re.compile(r'\s*wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")\s*(?:;.*)?', re.IGNORECASE | re.DOTALL)
+
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
@@ -33,17 +41,17 @@ def normalize_path(path: str) -> str:
     """The one spelling of a webhook path, without slashes at its ends; WebhookNotFound for what never is one."""
     normalized = path.strip("/")
     segments = normalized.split("/")
-    if not normalized or "\x00" in normalized or "\ufffd" in normalized or ".." in segments or "." in segments:
+    if not normalized or _NEVER_IN_A_PATH.search(normalized) or ".." in segments or "." in segments:
         raise WebhookNotFound
     return normalized
 
 
 def parse_idempotency_key(header: str | None) -> str | None:
     """The key of an Idempotency-Key header, quoted (RFC 8941 string) or bare; blank counts as absent."""
-    key = (header or "").strip()
+    key = (header or "").strip(" \t")
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if not key.strip():
+    if not key.strip(" \t"):
         return None
     if len(key) > IDEMPOTENCY_KEY_CHARACTERS_MAX or not _VISIBLE_ASCII.fullmatch(key):
         reason = f"must be 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} visible ASCII characters"
@@ -53,11 +61,10 @@ def parse_idempotency_key(header: str | None) -> str | None:
 
 def parse_prefer_wait_s(headers: Iterable[str]) -> int | None:
     """The seconds of a `Prefer: wait=…` preference (RFC 7240 section 4.3); the first well-formed one counts."""
-    for preference in ",".join(headers).split(","):
-        name, _, value = preference.split(";")[0].partition("=")
-        digits = value.strip().strip('"')
-        if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit() and len(digits) < 10:
-            return int(digits)
+    for header in headers:
+        for preference in _PREFERENCE.findall(header):
+            if wait := _WAIT.fullmatch(preference):
+                return int(wait[1] or wait[2])
     return None
 
 

@@ -7,6 +7,7 @@ a reason that was visible here. The life of a workflow (`Status`, `require_trans
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from flowker.domain.errors import (
     DuplicateElementId,
     IllegalStatusChange,
     InvalidNodeData,
+    InvalidRequest,
     NoNodes,
     NoTrigger,
     ProviderConfigurationMismatch,
@@ -123,7 +125,7 @@ def compile_definition(
     _require_unique((node["id"] for node in nodes), "nodes")
     _require_unique((edge["id"] for edge in edges), "edges")
     compiled_edges = tuple(_compile_edge(edge, f"edges[{i}]", by_id) for i, edge in enumerate(edges))
-    return Definition(MappingProxyType(by_id), compiled_edges, int(metadata.get("timeoutSeconds", TIMEOUT_DEFAULT_S)))
+    return Definition(MappingProxyType(by_id), compiled_edges, _timeout_s(metadata))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,15 @@ def _check_configuration(
         raise ProviderConfigurationUnusable(fields={f"{where}.providerConfigId": reason})
     if configuration.provider_id != executors[call.executor_id]:
         raise ProviderConfigurationMismatch(fields={f"{where}.providerConfigId": "belongs to another provider"})
+
+
+def _timeout_s(metadata: Mapping[str, Any]) -> int:
+    timeout_s = metadata.get("timeoutSeconds", TIMEOUT_DEFAULT_S)
+    is_number = isinstance(timeout_s, int | float | Decimal) and not isinstance(timeout_s, bool)
+    if not is_number or not 1 <= timeout_s <= TIMEOUT_MAX_S or timeout_s != int(timeout_s):
+        reason = f"must be a whole number within 1 and {TIMEOUT_MAX_S}"
+        raise InvalidRequest("The workflow's metadata is not valid.", fields={"metadata.timeoutSeconds": reason})
+    return int(timeout_s)
 
 
 def _require_unique(ids: Iterable[str], where: str) -> None:

@@ -48,7 +48,7 @@ class Accepting:
         self._clock = clock
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
-        """Commit the execution with its input, key and audit event; raises InternalError when nothing was recorded."""
+        """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
         started = self._clock.now()
         accepted = Accepted(
             execution_id,

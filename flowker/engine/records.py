@@ -42,6 +42,11 @@ def read_recorded(connection: Connection, execution_id: str) -> Recorded:
     return Recorded(row, [decode_event(entry.kind, entry.payload) for entry in entries])
 
 
+def read_extent(connection: Connection, execution_id: str) -> tuple[int, int]:
+    """Steps done and journal entries of an execution whose journal may be unreadable; raises ExecutionNotFound."""
+    return executions.get(connection, execution_id).current_step_number, journal.count(connection, execution_id)
+
+
 def build_progress(
     execution_id: str, state: State, events: Sequence[Event], *, first_seq: int, now: str, wake_at: str | None
 ) -> Progress:

@@ -77,9 +77,10 @@ class Steps:
         )
 
     async def _configuration(self, configuration_id: str | None) -> ProviderConfiguration | None:
-        found = await self._store.read(provider_configurations.find, [configuration_id or ""])
-        active = [one for one in found if one.status == "active"]
-        return ProviderConfiguration(active[0].id, active[0].provider_id, active[0].config) if active else None
+        found = await self._store.read(provider_configurations.get, configuration_id or "")
+        if found is None or found.status != "active":
+            return None
+        return ProviderConfiguration(found.id, found.provider_id, found.config)
 
 
 def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ a parameter is an integer, a number or a boolean when it is one in JSON, not whe
 or a list of English words would take it for one.
 """
 
+import builtins
 import keyword
 import re
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from urllib.parse import parse_qsl
 import openapi_core.casting.schemas as stock
 from jsonschema_path import SchemaPath
 from openapi_core.casting.schemas.casters import PrimitiveCaster, SchemaCaster, TypesCaster
+from openapi_core.casting.schemas.exceptions import CastError
 from openapi_core.casting.schemas.factories import SchemaCastersFactory
 from openapi_core.exceptions import OpenAPIError
 from starlette.requests import cookie_parser
@@ -74,8 +76,10 @@ class Parameter:
         convert: Callable[[Any], Any],
         validator: JudgingValidator | None,
         default: Any = None,
+        may_be_ignored: bool = True,
     ) -> None:
         self.name = name
+        self.may_be_ignored = may_be_ignored
         self.argument = argument_name(name)
         self.required = required
         self.refusal = refusal
@@ -212,7 +216,7 @@ class CompiledCaster(SchemaCaster):
         try:
             return self._plain(value)
         except (ValueError, TypeError) as error:
-            raise stock.casters.CastError("", "") from error
+            raise CastError("", "") from error
 
 
 class CompiledCasters(SchemaCastersFactory):
@@ -223,4 +227,4 @@ class CompiledCasters(SchemaCastersFactory):
         return CompiledCaster(schema, inner.schema_validator, inner.types_caster)
 
 
-_BUILTINS = frozenset(dir(__builtins__)) if not isinstance(__builtins__, dict) else frozenset(__builtins__)
+_BUILTINS = frozenset(dir(builtins))

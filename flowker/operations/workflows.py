@@ -188,8 +188,8 @@ async def _compile(workflow: StoredWorkflow) -> Definition:
 
 
 def _check(connection: Connection, definition: Definition) -> None:
-    found = provider_configurations.find(connection, sorted(referenced_configurations(definition)))
-    facts = {one.id: ConfigurationFacts(one.provider_id, one.status == "active") for one in found}
+    found = provider_configurations.find(connection, referenced_configurations(definition))
+    facts = {id_: ConfigurationFacts(one.provider_id, one.status == "active") for id_, one in found.items()}
     check_activation(definition, PROVIDERS_BY_EXECUTOR, facts)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, literal_column, select
+from sqlalchemy import Connection, func, select
 
 from flowker.domain.audit import GENESIS_HASH, AuditEvent, seal
 from flowker.storage.statements import Prepared, insert_into
@@ -56,10 +56,8 @@ def _row(
 _insert: Final = insert_into(audit_events)
 
 _select_tail: Final = Prepared(
-    lambda _: (
-        select(audit_events.c.sequence, audit_events.c.hash)
-        .order_by(audit_events.c.sequence.desc())
-        .limit(literal_column("1"))
+    lambda _: select(audit_events.c.sequence, audit_events.c.hash).where(
+        audit_events.c.sequence == select(func.max(audit_events.c.sequence)).scalar_subquery()
     ),
     (),
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from flowker import jsontext
 from flowker.storage.statements import insert_into
@@ -26,6 +26,11 @@ def read(connection: Connection, execution_id: str) -> list[JournalEvent]:
         .order_by(journal.c.seq)
     )
     return [JournalEvent(seq, kind, jsontext.decode(payload)) for seq, kind, payload in rows]
+
+
+def count(connection: Connection, execution_id: str) -> int:
+    """How many events an execution has; the next one's `seq`."""
+    return connection.execute(select(func.count()).where(journal.c.execution_id == execution_id)).scalar_one()
 
 
 def append(connection: Connection, rows: Sequence[tuple[str, int, str, str]]) -> None:

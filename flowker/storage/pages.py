@@ -124,13 +124,14 @@ def _statement(listing: Listing[T], query: Query, phase: Phase, after: _Place | 
     walks = [_walk(listing, query, phase, status, after) for status in statuses]
     merged = walks[0] if len(walks) == 1 else union_all(*walks)
     direction = desc if query.descending else asc
-    # By name: a union has columns, but no tables.
     return merged.order_by(direction(phase.column.name), direction(listing.id.name)).limit(limit)
 
 
 def _walk(listing: Listing[T], query: Query, phase: Phase, status: str, after: _Place | None) -> Select[Any]:
     """The rows of one status behind the place, without an order: the merge asks for that."""
-    walk = select(*listing.columns).select_from(listing.source).where(listing.status == status)
+    # Labelled, because the order of a merge is by name: a union has columns, but no tables.
+    columns = [column.label(column.name) for column in listing.columns]
+    walk = select(*columns).select_from(listing.source).where(listing.status == status)
     for name, value in query.filters.items():
         if value is not None:
             walk = walk.where(listing.source.c[name] == value)

@@ -87,18 +87,14 @@ class Writer:
         return [request for request in requests if not request.future.cancelled()], len(requests) == len(taken)
 
     def _write(self, batch: list[Request]) -> Sequence[Outcome]:
-        try:
-            return self._commit(batch, _run_in_groups)
-        except _GroupFailed:
-            return self._write_alone(batch)
-        except BaseException as error:  # noqa: BLE001 - the thread outlives everything; the waiters hear of it
-            return self._give_up(batch, error)
-
-    def _write_alone(self, batch: list[Request]) -> Sequence[Outcome]:
-        try:
-            return self._commit(batch, _run_one_by_one)
-        except BaseException as error:  # noqa: BLE001 - as above
-            return self._give_up(batch, error)
+        for run in (_run_in_groups, _run_one_by_one):
+            try:
+                return self._commit(batch, run)
+            except _GroupFailed:
+                continue
+            except BaseException as error:  # noqa: BLE001 - the thread outlives everything; the waiters hear of it
+                return self._give_up(batch, error)
+        raise AssertionError("one by one there are no groups that fail")
 
     def _commit(
         self, batch: list[Request], run: Callable[[Connection, list[Request]], Sequence[Outcome]]

@@ -100,7 +100,8 @@ def _create_execution_indexes() -> None:
         "executions_one_per_key", "executions", ["workflow_id", "idempotency_key"], keyed, unique=True
     )
     op.create_index("executions_by_start", "executions", ["status", "started_at", "id"])
-    op.create_index("executions_by_workflow_start", "executions", by_workflow)
+    _create_partial_index("executions_by_workflow_start_open", "executions", by_workflow, "completed_at IS NULL")
+    _create_partial_index("executions_by_workflow_start_ended", "executions", by_workflow, ended)
     _create_partial_index("executions_by_completion", "executions", ["status", "completed_at", "id"], ended)
     _create_partial_index("executions_by_workflow_completion", "executions", by_workflow_completion, ended)
     _create_partial_index("executions_running", "executions", ["wake_at", "id"], running)

@@ -1,0 +1,6 @@
+"""`python -m flowker` and the `flowker` command."""
+
+from flowker.cli import main
+
+if __name__ == "__main__":
+    main()

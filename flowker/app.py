@@ -1,0 +1,167 @@
+"""The composition root: settings in, one running service out. The only place that chooses parts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from flowker.engine.accepting import Accepting
+from flowker.engine.clock import Clock, SystemClock
+from flowker.engine.definitions import Definitions
+from flowker.engine.embedded import EmbeddedEngine
+from flowker.engine.routes import Routes
+from flowker.engine.steps import Steps
+from flowker.executors.client import Caller
+from flowker.http.contract import DocumentError
+from flowker.http.document import build_asgi, load
+from flowker.http.security import ApiKeys
+from flowker.logs import configure_logs
+from flowker.operations import executions, health, webhooks, workflows
+from flowker.operations.context import Context
+from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage.database import EngineLock, Store, upgrade
+
+OPERATION_MODULES: tuple[ModuleType, ...] = (executions, health, webhooks, workflows)
+
+LOCK_WAIT_S = 10.0
+"""How long a start waits for the process that had the store before: longer than a reload takes."""
+
+
+class StoreInUse(Exception):
+    """Another process drives the executions of this store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that is put together and not started: `asgi` starts and stops it through its lifespan."""
+
+    context: Context
+    asgi: ASGIApp
+    start: Callable[[], Any]
+    stop: Callable[[], Any]
+
+
+def create() -> ASGIApp:
+    """The application of this process's environment, for `uvicorn --factory flowker.app:create`."""
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    return build(settings).asgi
+
+
+def build(settings: Settings, clock: Clock | None = None) -> Service:
+    """Put a service together from its settings."""
+    clock = clock or SystemClock()
+    store = Store(settings.database_url, queue_max=settings.write_queue_max)
+    caller = Caller(egress_allow=settings.egress_networks)
+    definitions = Definitions(store)
+    engine = EmbeddedEngine(
+        store,
+        definitions,
+        Steps(store, caller, clock),
+        clock,
+        workers=settings.workers,
+        grace_s=settings.shutdown_grace_seconds,
+    )
+    context = Context(
+        store=store,
+        engine=engine,
+        accepting=Accepting(store, engine, clock),
+        definitions=definitions,
+        routes=Routes(store),
+        clock=clock,
+        version=settings.version,
+        started_at=time.monotonic(),
+    )
+    lock = EngineLock(settings.database_url)
+
+    async def start() -> None:
+        await _acquire(lock)
+        await asyncio.to_thread(upgrade, settings.database_url)
+        await store.start()
+        await caller.start()
+        await engine.start()
+
+    async def stop() -> None:
+        await engine.stop()
+        await caller.stop()
+        await store.stop()
+        lock.release()
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        await start()
+        try:
+            yield
+        finally:
+            await stop()
+
+    handlers = bind(context, OPERATION_MODULES)
+    asgi = build_asgi(load(document_path()), handlers, keys=_keys(settings), lifespan=lifespan)
+    return Service(context, _with_cors(asgi, settings), start, stop)
+
+
+def document_path() -> Path:
+    """The document: beside the package in an installed wheel, at the top of a checkout."""
+    packaged = Path(str(files("flowker") / "flowker.yaml"))
+    return packaged if packaged.exists() else packaged.parent.parent / "openapi" / "flowker.yaml"
+
+
+def check_document(path: Path) -> list[str]:
+    """What is wrong with a document, and with the handlers for it; nothing is started."""
+    try:
+        build_asgi(load(path), bind(None, OPERATION_MODULES), keys=None)
+    except (DocumentError, OSError, ValueError) as error:
+        return str(error).splitlines()
+    return []
+
+
+def bind(context: Context | None, modules: Iterable[ModuleType]) -> dict[str, Callable[..., Any]]:
+    """Every operation of the modules by its operationId, with the context filled in."""
+    return {
+        _operation_id(name): partial(function, context)
+        for module in modules
+        for name, function in vars(module).items()
+        if asyncio.iscoroutinefunction(function) and not name.startswith("_") and function.__module__ == module.__name__
+    }
+
+
+def _operation_id(function_name: str) -> str:
+    first, *others = function_name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _keys(settings: Settings) -> ApiKeys | None:
+    if not settings.api_key_enabled:
+        return None
+    if not settings.api_key:
+        raise InvalidSettings("API_KEY: no key is set; set one, or API_KEY_ENABLED=false to answer everybody")
+    return ApiKeys(settings.api_key)
+
+
+def _with_cors(asgi: ASGIApp, settings: Settings) -> ASGIApp:
+    if not settings.cors_allowed_origins:
+        return asgi
+    return CORSMiddleware(
+        asgi,
+        allow_origins=settings.cors_allowed_origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["Location", "X-Webhook-Workflow-ID", "X-Webhook-Execution-ID"],
+    )
+
+
+async def _acquire(lock: EngineLock) -> None:
+    patience = time.monotonic() + LOCK_WAIT_S
+    while not lock.acquire():
+        if time.monotonic() > patience:
+            raise StoreInUse("another process drives this store; stop it first, or use another database")
+        await asyncio.sleep(0.1)

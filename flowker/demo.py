@@ -1,0 +1,186 @@
+"""A sample workflow for newcomers, made and run through the public API like anybody's.
+
+It validates a payment: the currency must be known and the amount within a limit, else it is rejected. With a
+screening service (`--screening-url`) a call to that service decides as well.
+"""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+WORKFLOW_NAME = "Payment validation (sample)"
+WEBHOOK_PATH = "demo/payments"
+PAYMENT = {"paymentId": "p-1001", "amount": 100.10, "currency": "BRL", "debtor": "Ada", "creditor": "Grace"}
+
+TIMEOUT_S = 10.0
+
+
+class DemoFailed(Exception):
+    """The service did not answer as it should; the message says what it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The API of one running service."""
+
+    url: str
+    key: str | None
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        """Any answer of the service; raises DemoFailed when there is none."""
+        request = urllib.request.Request(self.url + path, method=method, headers=headers or {})  # noqa: S310
+        if self.key is not None:
+            request.add_header("X-API-Key", self.key)
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - the address is ours
+                return Answer(response.status, dict(response.headers), json.load(response))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, dict(error.headers), json.loads(error.read() or b"null"))
+        except (OSError, ValueError) as error:
+            raise DemoFailed(f"no service answers at {self.url}: {error}") from error
+
+    def expect(self, status: int, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """The answer with this status; raises DemoFailed for any other."""
+        answer = self.call(method, path, body, headers)
+        if answer.status != status:
+            raise DemoFailed(f"{method} {path} answered {answer.status}: {json.dumps(answer.body)}")
+        return answer
+
+
+def answers(url: str) -> bool:
+    """Whether a service listens there."""
+    try:
+        return Client(url, None).call("GET", "/health/live").status == 200
+    except DemoFailed:
+        return False
+
+
+def sample_workflow(screening_configuration_id: str | None = None) -> dict[str, Any]:
+    """The definition of the sample, as a client sends it."""
+    nodes = [_TRIGGER, _CHECK, _APPROVED, _REJECTED]
+    edges = [
+        {"id": "e1", "source": "payment-received", "target": "within-limits"},
+        {"id": "e2", "source": "within-limits", "target": "approved", "sourceHandle": "true", "label": "Approved"},
+        {"id": "e3", "source": "within-limits", "target": "rejected", "sourceHandle": "false", "label": "Rejected"},
+    ]
+    if screening_configuration_id is not None:
+        nodes.append(_screening(screening_configuration_id))
+        edges[0]["target"] = "screening"
+        edges.append({"id": "e4", "source": "screening", "target": "within-limits"})
+        edges.append({"id": "e5", "source": "screening", "target": "rejected", "sourceHandle": "error"})
+    return {
+        "name": WORKFLOW_NAME,
+        "description": "Approves payments in known currencies up to 10000.",
+        "nodes": nodes,
+        "edges": edges,
+        "metadata": {"sample": True},
+    }
+
+
+def ensure_sample(client: Client, screening_configuration_id: str | None = None) -> str:
+    """The id of the active sample workflow, which is made when it is not there."""
+    found = find_sample(client)
+    if found is None:
+        wanted = sample_workflow(screening_configuration_id)
+        found = client.expect(201, "POST", "/v1/workflows", wanted).body | {"status": "draft"}
+    workflow_id = str(found.get("id") or found["workflowId"])
+    if found["status"] == "inactive":
+        client.expect(200, "POST", f"/v1/workflows/{workflow_id}/draft")
+    if found["status"] != "active":
+        client.expect(200, "POST", f"/v1/workflows/{workflow_id}/activate")
+    return workflow_id
+
+
+def find_sample(client: Client) -> dict[str, Any] | None:
+    """The sample workflow, if the service has it."""
+    cursor = ""
+    while True:
+        page = client.expect(200, "GET", f"/v1/workflows?limit=100&sortBy=name&cursor={cursor}").body
+        for workflow in page["items"]:
+            if workflow["name"] == WORKFLOW_NAME:
+                return dict(workflow)
+        if not page["hasMore"]:
+            return None
+        cursor = page["nextCursor"]
+
+
+def send_payment(client: Client) -> Answer:
+    """Deliver one payment to the sample's webhook."""
+    return client.expect(201, "POST", f"/v1/webhooks/{WEBHOOK_PATH}", PAYMENT)
+
+
+def await_results(client: Client, execution_id: str) -> Any:
+    """The results of an execution that is about to end."""
+    patience = time.monotonic() + TIMEOUT_S
+    while True:
+        answer = client.call("GET", f"/v1/executions/{execution_id}/results")
+        if answer.status == 200:
+            return answer.body
+        if answer.status != 422 or time.monotonic() > patience:
+            raise DemoFailed(f"the results answered {answer.status}: {json.dumps(answer.body)}")
+        time.sleep(0.02)
+
+
+def curl(url: str, key: str | None) -> str:
+    """A command that delivers the sample payment, to be pasted into a shell."""
+    shown = f" \\\n  -H 'X-API-Key: {key}'" if key else ""
+    payload = json.dumps(PAYMENT)
+    return (
+        f"curl -i {url}/v1/webhooks/{WEBHOOK_PATH}{shown} \\\n  -H 'Content-Type: application/json' \\\n  -d '{payload}'"
+    )
+
+
+_TRIGGER = {
+    "id": "payment-received",
+    "type": "trigger",
+    "name": "Payment received",
+    "position": {"x": 0, "y": 0},
+    "data": {"triggerId": "webhook", "method": "POST", "path": WEBHOOK_PATH},
+}
+_CHECK = {
+    "id": "within-limits",
+    "type": "conditional",
+    "name": "Known currency, amount within the limit",
+    "position": {"x": 200, "y": 0},
+    "data": {"condition": 'workflow.currency in ["BRL", "EUR", "USD"] AND workflow.amount <= 10000'},
+}
+_APPROVED = {
+    "id": "approved",
+    "type": "action",
+    "name": "Approve",
+    "position": {"x": 400, "y": -80},
+    "data": {
+        "action": "set_output",
+        "output": {"decision": "approved", "paymentId": "{{workflow.paymentId}}", "amount": "{{workflow.amount}}"},
+    },
+}
+_REJECTED = {
+    "id": "rejected",
+    "type": "action",
+    "name": "Reject",
+    "position": {"x": 400, "y": 80},
+    "data": {"action": "set_output", "output": {"decision": "rejected", "paymentId": "{{workflow.paymentId}}"}},
+}
+
+
+def _screening(configuration_id: str) -> dict[str, Any]:
+    return {
+        "id": "screening",
+        "type": "executor",
+        "name": "Screen the payment",
+        "position": {"x": 100, "y": 0},
+        "data": {"executorId": "http.request", "providerConfigId": configuration_id, "method": "POST", "path": ""},
+    }

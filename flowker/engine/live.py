@@ -1,0 +1,109 @@
+"""An execution while it is in memory: its state, what it can do next, and the calls that are being made for it."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from flowker.domain.advance import advance
+from flowker.domain.executions import TERMINAL, Aborted, Event, Outcome, Postponed, Run, Settled, State
+from flowker.domain.timestamps import format_timestamp, parse_timestamp
+from flowker.domain.workflows import Plan
+from flowker.engine.steps import is_call, run_in_place
+
+
+@dataclass(slots=True)
+class Live:
+    """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way."""
+
+    id: str
+    plan: Plan
+    state: State
+    next_seq: int
+    deadline: datetime
+    timeout_s: int
+    calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        return self.state.status in TERMINAL
+
+    def take_in(self, arrived: Iterable[Event], now: datetime) -> list[Event]:
+        """Advance by what arrived and by every built-in node that becomes ready; the events to record."""
+        events = list(arrived)
+        for event in events:
+            self._advance(event)
+        if now >= self.deadline and not self.ended:
+            events.append(self._time_out(now))
+        while not self.ended and (results := self._run_in_place(now)):
+            events += results
+        return _merge_settled(events)
+
+    def ready_calls(self, now: datetime) -> list[Run]:
+        """The attempts to make now that reach outside."""
+        return [run for run in self._ready(now) if is_call(self.plan.nodes[run.node_id])]
+
+    def wake_at(self) -> datetime:
+        """When the next wait ends, at the latest the time limit."""
+        under_way = self._under_way()
+        waits = [
+            parse_timestamp(run.not_before)
+            for run in self.state.open.values()
+            if run.not_before and run.node_id not in under_way
+        ]
+        return min([*waits, self.deadline])
+
+    def collect(self, done: Iterable[asyncio.Task[object]]) -> list[Event]:
+        """The events of the calls that ended; they are no longer under way."""
+        ended = [task for task in self.calls if task in done]
+        for task in ended:
+            del self.calls[task]
+        return [task.result() for task in ended]
+
+    def _advance(self, event: Event) -> None:
+        self.state, _ = advance(self.plan, self.state, event)
+
+    def _time_out(self, now: datetime) -> Event:
+        event = Aborted(
+            format_timestamp(now), f"FLK-0503: the execution reached its time limit of {self.timeout_s} s"
+        )
+        self._advance(event)
+        return event
+
+    def _run_in_place(self, now: datetime) -> list[Event]:
+        """Run the built-in nodes that are ready: one wave."""
+        ready = [run for run in self._ready(now) if not is_call(self.plan.nodes[run.node_id])]
+        results = [run_in_place(self.plan.nodes[run.node_id], run, self.state.context, now) for run in ready]
+        events: list[Event] = [result for result in results if isinstance(result, Postponed)]
+        if outcomes := tuple(result for result in results if isinstance(result, Outcome)):
+            events.append(Settled(format_timestamp(now), outcomes))
+        for event in events:
+            self._advance(event)
+        return events
+
+    def _under_way(self) -> set[str]:
+        return {run.node_id for run in self.calls.values()}
+
+    def _ready(self, now: datetime) -> list[Run]:
+        """The open runs whose time has come and which are not under way."""
+        if not self.state.open:
+            return []
+        text = format_timestamp(now)
+        under_way = self._under_way()
+        return [
+            run
+            for run in self.state.open.values()
+            if run.node_id not in under_way and (run.not_before is None or run.not_before <= text)
+        ]
+
+
+def _merge_settled(events: list[Event]) -> list[Event]:
+    """Join outcomes that follow each other at the same time: one journal entry for all waves of a turn."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if isinstance(event, Settled) and isinstance(last, Settled) and last.at == event.at:
+            merged[-1] = Settled(last.at, last.outcomes + event.outcomes)
+        else:
+            merged.append(event)
+    return merged

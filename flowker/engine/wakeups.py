@@ -1,0 +1,96 @@
+"""What brings executions from the store back to the engine: the sweep after a start, and the clock.
+
+A waiting execution is a row with a time. One task looks for the rows whose time has come; another looks for rows
+that are unfinished and in nobody's hands: all of them at a start, and those that found the ready queue full.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from flowker.domain.errors import InternalError
+from flowker.domain.timestamps import format_timestamp, parse_timestamp
+from flowker.engine.clock import Clock
+from flowker.storage import executions
+from flowker.storage.database import Connection, Store
+
+SWEEP_PAGE = 500
+DUE_PAGE = 200
+
+POLL_MAX_S = 5.0
+"""The longest time between two looks at the clock's rows, and between two attempts while the store is away."""
+
+
+class Wakeups:
+    """Hands the ids of executions that can go on to `take_up`, which may wait for room."""
+
+    def __init__(self, store: Store, clock: Clock, take_up: Callable[[str], Awaitable[None]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._take_up = take_up
+        self._left_in_store = asyncio.Event()
+        self._earlier_wake = asyncio.Event()
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Start both tasks; the sweep begins at once."""
+        self._left_in_store.set()
+        return [asyncio.create_task(self._sweep()), asyncio.create_task(self._keep_time())]
+
+    def left_in_store(self) -> None:
+        """An unfinished execution is in nobody's hands."""
+        self._left_in_store.set()
+
+    def wake_changed(self) -> None:
+        """An execution was parked; its time may be the earliest."""
+        self._earlier_wake.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._left_in_store.wait()
+            self._left_in_store.clear()
+            try:
+                await self._sweep_once()
+            except InternalError:
+                self._left_in_store.set()
+                await self._clock.sleep(POLL_MAX_S)
+
+    async def _sweep_once(self) -> None:
+        after_id = ""
+        while ids := await self._store.read(_unfinished_ids, after_id):
+            for execution_id in ids:
+                await self._take_up(execution_id)
+            after_id = ids[-1]
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._earlier_wake.clear()
+            try:
+                seconds = await self._wake_due()
+            except InternalError:
+                seconds = POLL_MAX_S
+            await self._sleep_or_earlier(seconds)
+
+    async def _wake_due(self) -> float:
+        """Take up what is due; the seconds until the next is."""
+        while True:
+            next_wake = await self._store.read(executions.next_wake)
+            if next_wake is None:
+                return POLL_MAX_S
+            now = self._clock.now()
+            seconds = (parse_timestamp(next_wake) - now).total_seconds()
+            if seconds > 0:
+                return min(seconds, POLL_MAX_S)
+            for execution_id in await self._store.write(executions.claim_due, format_timestamp(now), DUE_PAGE):
+                await self._take_up(execution_id)
+
+    async def _sleep_or_earlier(self, seconds: float) -> None:
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        earlier = asyncio.ensure_future(self._earlier_wake.wait())
+        try:
+            await asyncio.wait([sleep, earlier], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            earlier.cancel()
+
+
+def _unfinished_ids(connection: Connection, after_id: str) -> list[str]:
+    return [row.id for row in executions.unfinished(connection, after_id=after_id, limit=SWEEP_PAGE)]

@@ -1,0 +1,102 @@
+"""The seam to Connexion for OpenAPI 3.1: from the document and its handlers to the ASGI application.
+
+Connexion 3.3 validates documents against a schema of OpenAPI 3.0 and refuses any other. Everything else of it that
+is used here does not mind the version, so a specification class with another validator is all that is needed; each
+of Connexion's internals that this touches has a test of its own in tests/unit/http/test_connexion_internals.py.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from connexion import AsyncApp
+from connexion.middleware.lifespan import LifespanMiddleware
+from connexion.middleware.main import API
+from connexion.operations import OpenAPIOperation
+from connexion.resolver import Resolver
+from connexion.spec import OpenAPISpecification
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.types import ASGIApp
+
+from flowker.http.contract import Contract, DocumentError
+from flowker.http.dispatcher import Dispatcher, Handler, misfits
+from flowker.http.edge import Edge
+from flowker.http.routing import Routing
+from flowker.http.security import ApiKeys
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+
+
+class Operation31(OpenAPIOperation):
+    def get_path_parameter_types(self) -> dict[str, str]:
+        """Every path parameter is text to the router: whether it is a number is a question for the contract, which
+        answers 400 where a pattern that does not match would make it 404."""
+        return {parameter["name"]: "path" for parameter in self.parameters if parameter.get("x-multi-segment")}
+
+
+class Specification31(OpenAPISpecification):
+    operation_cls = Operation31
+
+    @classmethod
+    def _validate_spec(cls, spec: dict[str, Any]) -> None:
+        problems = [f"{_pointer(error)}: {error.message}" for error in OpenAPIV31SpecValidator(spec).iter_errors()]
+        if problems:
+            raise DocumentError("The document is not valid OpenAPI 3.1:\n" + "\n".join(problems))
+
+
+def load(path: Path) -> dict[str, Any]:
+    document = yaml.load(path.read_bytes(), Loader=_JsonLoader)
+    if not isinstance(document, dict):
+        raise DocumentError(f"{path} is not a YAML mapping")
+    return _with_text_keys(document)
+
+
+def build_asgi(
+    document: Path | Mapping[str, Any],
+    handlers: Mapping[str, Handler],
+    *,
+    keys: ApiKeys | None,
+    lifespan: Lifespan | None = None,
+) -> ASGIApp:
+    """The application that serves the document with the handlers, one per operationId.
+
+    Raises `DocumentError`, naming everything that is wrong, when document and handlers do not fit together. Without
+    keys every operation is public.
+    """
+    described = load(document) if isinstance(document, Path) else _with_text_keys(document)
+    specification = Specification31(described)
+    contract = Contract(described)
+    problems = misfits(contract, handlers)
+    if problems:
+        raise DocumentError("The document and its handlers do not fit:\n" + "\n".join(problems))
+    app = AsyncApp("flowker", lifespan=lifespan, middlewares=[Edge, Routing, Dispatcher, LifespanMiddleware])
+    options = {"resolver": Resolver(handlers.__getitem__), "pythonic_params": False}
+    # AsyncApp.add_api would parse the document again, with the specification class that refuses 3.1. The base path
+    # is empty whatever the document says under `servers`: a gateway may have one, this service does not.
+    app.middleware.apis.append(API(specification, base_path="", contract=contract, keys=keys, **options))
+    app.middleware.app, app.middleware.middleware_stack = app.middleware._build_middleware_stack()
+    return app.middleware
+
+
+class _JsonLoader(yaml.CSafeLoader):
+    """YAML without the timestamps that JSON does not have: an unquoted date in an example is text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _pointer(error: Any) -> str:
+    return "/".join(str(part) for part in error.absolute_path) or "document"
+
+
+def _with_text_keys(node: Any) -> Any:
+    """YAML reads `200:` as a number; JSON has no such keys."""
+    if isinstance(node, Mapping):
+        return {str(key): _with_text_keys(child) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_with_text_keys(child) for child in node]
+    return node

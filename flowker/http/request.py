@@ -1,0 +1,94 @@
+"""What a handler sees of a request when it asks for more than its parameters and its body."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from flowker.domain.errors import FlowkerError, InputTooLarge
+from flowker.http.contract import Body
+from flowker.http.parameters import Query
+
+BODY_BYTES_MAX = 1_048_576
+"""1 MB, as the published document says of webhook payloads; the other bodies have the same bound."""
+
+_UNREAD = object()
+
+
+class Request:
+    def __init__(
+        self,
+        operation_id: str,
+        scope: Scope,
+        receive: Receive,
+        *,
+        headers: Mapping[bytes, bytes],
+        key_fingerprint: str | None,
+        contract: Body | None,
+    ) -> None:
+        self.operation_id = operation_id
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        client = scope.get("client")
+        self.client_address: str | None = client[0] if client else None
+        self.key_fingerprint = key_fingerprint
+        self._scope = scope
+        self._receive = receive
+        self._first_headers = headers
+        self._contract = contract
+        self._body: Any = _UNREAD
+
+    @cached_property
+    def headers(self) -> list[tuple[str, str]]:
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._scope["headers"]]
+
+    @cached_property
+    def query(self) -> list[tuple[str, str]]:
+        return Query(self._scope["query_string"]).pairs
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        value = self._first_headers.get(name.lower().encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
+
+    async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:
+        """The validated body, read from the connection only now; None when it is absent and may be."""
+        if self._body is _UNREAD:
+            self._body = await read_body(self._contract, self._receive, self._first_headers, too_large)
+        return self._body
+
+
+async def read_body(
+    contract: Body | None, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]
+) -> Any:
+    if contract is None:
+        return None
+    announced = headers.get(b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > BODY_BYTES_MAX:
+        raise too_large
+    data = await _read_bytes(receive, too_large)
+    return contract.read(data, headers.get(b"content-type"))
+
+
+async def _read_bytes(receive: Receive, too_large: type[FlowkerError]) -> bytes:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    data: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(data) > BODY_BYTES_MAX:
+            raise too_large
+        return data
+    chunks = bytearray(data)
+    while message.get("more_body", False):
+        if len(chunks) > BODY_BYTES_MAX:
+            raise too_large
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks += message.get("body", b"")
+    if len(chunks) > BODY_BYTES_MAX:
+        raise too_large
+    return bytes(chunks)

@@ -1,0 +1,99 @@
+"""Connexion's routing, and a faster way to the same route.
+
+Connexion makes a Starlette route of every operation in the document. Trying them one after another costs more than
+everything else for a request, so they are kept in a table: a dictionary for the paths without parameters, and for
+the others their patterns, grouped by the text before the first parameter.
+"""
+
+from collections.abc import Iterable
+from re import Pattern
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from connexion.middleware.abstract import ROUTING_CONTEXT
+from connexion.middleware.routing import RoutingMiddleware
+from connexion.spec import Specification
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flowker.domain.errors import MethodNotAllowed, PathNotFound
+
+_SLASH_IN_SEGMENT = "\0"
+"""Stands for an encoded slash while a path is matched; a path with a real NUL never comes here."""
+
+
+class _Target(NamedTuple):
+    context: dict[str, Any]
+    """What Connexion's `RoutedMiddleware` reads from the scope. It is shared by all requests and never written."""
+
+
+class _Template(NamedTuple):
+    pattern: Pattern[str]
+    methods: dict[str, _Target]
+
+
+class RouteTable:
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._static: dict[str, dict[str, _Target]] = {}
+        self._templates: dict[str, dict[str, _Template]] = {}
+        for route in routes:
+            methods = self._methods(route)
+            # Starlette adds HEAD to GET by itself; here a path has the methods that the document gives it.
+            for method in (route.methods or set()) - {"HEAD"}:
+                context = {"api_base_path": "", "operation_id": route.endpoint.operation_id}
+                methods[method] = _Target(context)
+        self._groups = [(prefix, list(templates.values())) for prefix, templates in self._templates.items()]
+
+    def find(self, path: str, method: str) -> tuple[_Target, dict[str, str]]:
+        """The operation and its path parameters; raises `PathNotFound` or `MethodNotAllowed`."""
+        methods = self._static.get(path)
+        if methods is not None and method in methods:
+            return methods[method], {}
+        allowed = set(methods or ())
+        for prefix, templates in self._groups:
+            if path.startswith(prefix):
+                for template in templates:
+                    # fullmatch: the `$` of Starlette's patterns also matches before a final newline.
+                    match = template.pattern.fullmatch(path)
+                    if match is None:
+                        continue
+                    if method in template.methods:
+                        return template.methods[method], match.groupdict()
+                    allowed.update(template.methods)
+        if not allowed:
+            raise PathNotFound
+        raise MethodNotAllowed(headers={"allow": ", ".join(sorted(allowed))})
+
+    def _methods(self, route: Route) -> dict[str, _Target]:
+        if not route.param_convertors:
+            return self._static.setdefault(route.path, {})
+        group = self._templates.setdefault(route.path.partition("{")[0], {})
+        return group.setdefault(route.path, _Template(route.path_regex, {})).methods
+
+
+class Routing(RoutingMiddleware):
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self._table = RouteTable(())
+
+    def add_api(self, specification: Specification, **options: Any) -> None:
+        super().add_api(specification, **options)
+        mount = self.router.routes[-1]
+        assert isinstance(mount, Mount)
+        self._table = RouteTable(route for route in mount.routes if isinstance(route, Route))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            target, parameters = self._find(scope)
+            scope["path_params"] = parameters
+            scope.setdefault("extensions", {})[ROUTING_CONTEXT] = target.context
+        await self.app(scope, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[_Target, dict[str, str]]:
+        raw_path = scope.get("raw_path") or b""
+        if b"%2" not in raw_path:
+            return self._table.find(scope["path"], scope["method"])
+        # An encoded slash is part of a segment: it may stand in a parameter, it does not make another path.
+        path = raw_path.replace(b"%2f", b"\0").replace(b"%2F", b"\0")
+        target, parameters = self._table.find(unquote_to_bytes(path).decode(), scope["method"])
+        return target, {name: value.replace(_SLASH_IN_SEGMENT, "/") for name, value in parameters.items()}
