@@ -1,8 +1,8 @@
 """JSON text to values and back, with numbers exact: money never passes through a binary float.
 
-Integers of any size stay integers, everything with a point or an exponent becomes a `decimal.Decimal`. Text that
-comes from outside goes through `decode_strict`, which also refuses what RFC 8259 leaves open and what RFC 7493
-(I-JSON) forbids: duplicate keys, lone surrogates, NaN and Infinity.
+Integers stay integers, beyond 64 bits too; everything that is written with a point becomes a `decimal.Decimal`.
+Text that comes from outside goes through `decode_strict`, which also refuses what RFC 8259 leaves open and what
+RFC 7493 (I-JSON) forbids: duplicate keys, lone surrogates, NaN and Infinity.
 """
 
 import json
@@ -83,11 +83,20 @@ def _parse_int(digits: str) -> int | Decimal:
     return Decimal(digits) if digits == "-0" else int(digits)
 
 
-_NEGATIVE_ZERO = re.compile(rb"(?<![^\[:,])-0(?![^,\]}])")
-"""The whole value -0 in compact text, never a part of another number."""
+def _parse_float(digits: str) -> int | Decimal:
+    number = Decimal(digits)
+    if "e" in digits or "E" in digits:
+        # 1.5E1 is written as 15, and has to be what is read back: an integer, if not a too long one.
+        written = str(number)
+        return _parse_int(written) if written.lstrip("-").isdigit() else number
+    return number
+
+
+_NEGATIVE_ZERO = re.compile(rb"-0(?<![^\[:,]-0)(?![^,\]}])")
+"""The whole value -0 in compact text, never a part of another number. What is rare is looked for first."""
 
 _strict_decoder = json.JSONDecoder(
-    parse_float=Decimal,
+    parse_float=_parse_float,
     parse_int=_parse_int,
     parse_constant=_refuse_constant,
     object_pairs_hook=_unique_pairs,

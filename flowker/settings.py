@@ -7,10 +7,12 @@ told in one message, an unknown FLOWKER_ name among them: a typing error must no
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from flowker import __version__
 
@@ -29,6 +31,17 @@ def _network(value: str) -> str:
     return str(ipaddress.ip_network(value, strict=False))
 
 
+def _address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value) or int(value.rpartition(":")[2]) > PORT_MAX:
+        raise ValueError(f"must be :<port> or <address>:<port> with a port up to {PORT_MAX}, like [::1]:4021")
+    return value
+
+
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/\[\]]*):[0-9]{1,5}")
+
+PORT_MAX = 65_535
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[Annotated[str, BeforeValidator(_network)], ...], BeforeValidator(_split)]
 
@@ -36,10 +49,9 @@ Networks = Annotated[tuple[Annotated[str, BeforeValidator(_network)], ...], Befo
 class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True):
     """The configuration of one process, read once from the environment."""
 
-    server_address: str = Field(
+    server_address: Annotated[str, AfterValidator(_address)] = Field(
         ":4021",
         alias="SERVER_ADDRESS",
-        pattern=r"^[^\s/]*:[0-9]{1,5}$",
         description="Address and port to listen on; without an address it is the loopback interface.",
     )
     api_key: Names = Field(
@@ -111,7 +123,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
 
     @property
     def host(self) -> str:
-        return self.server_address.rpartition(":")[0] or "127.0.0.1"
+        """The address to bind, an IPv6 one without its brackets."""
+        return self.server_address.rpartition(":")[0].strip("[]") or "127.0.0.1"
 
     @property
     def port(self) -> int:
@@ -127,12 +140,19 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         settings = Settings.model_validate({name: environment[name] for name in known if name in environment})
     except ValidationError as error:
-        problems += [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        problems += [_told(item) for item in error.errors()]
     if problems:
         raise InvalidSettings("\n".join(problems))
     return settings
 
 
+def _told(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
 def _unknown(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{name}: no setting has this name" + (f"; did you mean {near[0]}?" if near else "")
+    # Without the prefix, which every such name has: FLOWKER_API_KEY is nearest to API_KEY.
+    by_rest = {one.removeprefix(PREFIX): one for one in known}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), by_rest, n=1)
+    return f"{name}: no setting has this name" + (f"; did you mean {by_rest[near[0]]}?" if near else "")

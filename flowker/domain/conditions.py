@@ -6,7 +6,7 @@ for authors; flowker.domain.values says what the values mean to each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from flowker.domain.errors import InvalidCondition
 from flowker.domain.paths import MISSING, PATH, TEXT_LITERAL, InvalidPath, parse_path, unquote
 from flowker.domain.values import (
+    FUNCTIONS,
     ORDERINGS,
     Budget,
     ConditionError,
@@ -29,8 +30,6 @@ from flowker.domain.values import (
     kind_of,
     parse_number,
     subtract,
-    to_date,
-    to_number,
 )
 
 __all__ = ["Condition", "ConditionError", "parse"]
@@ -89,6 +88,9 @@ LIST_START: "["
 """
 
 
+_SIGNS = {"+": add, "-": subtract}
+
+
 class _Run(Budget):
     """One evaluation: the data and the steps that are left."""
 
@@ -124,7 +126,7 @@ class Condition:
 
     text: str
     paths: frozenset[str]
-    _evaluate: _Evaluate
+    _evaluate: _Evaluate = field(compare=False, repr=False)
 
     def evaluate(self, context: Mapping[str, Any]) -> bool:
         """True or false, or `ConditionError` when there is no answer for this data."""
@@ -158,8 +160,9 @@ def _invalid(line: int, column: int, reason: str) -> InvalidCondition:
     return InvalidCondition(f"The condition is not valid at line {line}, column {column}: {reason}.")
 
 
-def _refuse(token: Token, reason: str) -> NoReturn:
-    raise _invalid(token.line or 1, token.column or 1, reason) from None
+def _refuse(token: Token | None, reason: str) -> NoReturn:
+    """Refuse what stands at a token; no token stands for the condition as a whole."""
+    raise _invalid((token and token.line) or 1, (token and token.column) or 1, reason) from None
 
 
 @v_args(inline=True)
@@ -176,13 +179,13 @@ class _Builder(Transformer[Token, _Node]):
         truth = _truth(operand, token).evaluate
         return _combine(token, lambda run: not truth(run), "the negation", [operand], is_boolean=True)
 
-    def equality(self, left: _Node, token: Token, right: _Node) -> _Node:
-        one, other, wanted = left.evaluate, right.evaluate, token == "=="
+    def equality(self, left: _Node, symbol: Token, right: _Node) -> _Node:
+        one, other, wanted = left.evaluate, right.evaluate, symbol == "=="
 
         def evaluate(run: _Run) -> bool:
             return equal(one(run), other(run), run) is wanted
 
-        return _comparison(token, evaluate, left, right)
+        return _comparison(symbol, evaluate, left, right)
 
     def ordering(self, left: _Node, token: Token, right: _Node) -> _Node:
         symbol = str(token)
@@ -211,21 +214,19 @@ class _Builder(Transformer[Token, _Node]):
         return _comparison(token, lambda run: search(text.value(run), run), text, pattern)
 
     def sum(self, first: _Node, *rest: Any) -> _Node:
-        tokens, operands = rest[0::2], (first, *rest[1::2])
-        for operand, token in zip(operands, (tokens[0], *tokens), strict=True):
-            _refuse_constant(token, operand, {Kind.NUMBER}, "is not a number")
-        signed = [
-            (add if token == "+" else subtract, operand) for token, operand in zip(tokens, rest[1::2], strict=True)
-        ]
+        signs, operands = rest[0::2], rest[1::2]
+        for sign, operand in zip((signs[0], *signs), (first, *operands), strict=True):
+            _refuse_constant(sign, operand, {Kind.NUMBER}, "is not a number")
+        terms = [(_SIGNS[sign], operand) for sign, operand in zip(signs, operands, strict=True)]
 
         def evaluate(run: _Run) -> Any:
             total = first.value(run)
-            for operation, operand in signed:
+            for operation, operand in terms:
                 run.spend(1)
                 total = Named(operation(total, operand.value(run)), "the sum")
             return total.value
 
-        return _combine(tokens[0], evaluate, "the sum", operands)
+        return _combine(signs[0], evaluate, "the sum", [first, *operands])
 
     def path(self, token: Token) -> _Node:
         try:
@@ -246,7 +247,7 @@ class _Builder(Transformer[Token, _Node]):
             return found
 
         chosen = evaluate_wildcard if path.has_wildcard else evaluate
-        name = path.text if len(path.text) <= 100 else f"{path.text[:100]}…"  # noqa: PLR2004 - enough to find it
+        name = path.text if len(path.text) <= 100 else f"{path.text[:100]}…"
         return _Node(chosen, name, is_boolean=True, roots=frozenset({path.root}), is_path=True)
 
     def text(self, token: Token) -> _Node:
@@ -274,7 +275,7 @@ class _Builder(Transformer[Token, _Node]):
         name = token.lower()
         if name == "exists":
             return _exists(token, argument)
-        function, operand = _FUNCTIONS[name], _side(argument, f"what {name}(…) is given")
+        function, operand = FUNCTIONS[name], _side(argument, f"what {name}(…) is given")
         return _combine(token, lambda run: function(operand.value(run), run), f"{name}(…)", [operand])
 
     def list_(self, token: Token, *elements: _Node | None) -> _Node:
@@ -290,7 +291,7 @@ def _constant(value: Any) -> _Node:
 def _plain(number: Decimal) -> int | Decimal:
     """An integer where the literal is one: comparing two integers is the fast way."""
     _, digits, exponent = number.as_tuple()
-    return int(number) if exponent == 0 and len(digits) <= 18 else number  # noqa: PLR2004 - 64 bits
+    return int(number) if exponent == 0 and len(digits) <= 18 else number
 
 
 def _side(node: _Node, name: str) -> _Node:
@@ -301,7 +302,7 @@ def _side(node: _Node, name: str) -> _Node:
 def _combine(
     token: Token, evaluate: _Evaluate, name: str, operands: Sequence[_Node], *, is_boolean: bool = False
 ) -> _Node:
-    """A node over its operands. What does not depend on data is evaluated here, so that its errors show when saved."""
+    """A node over its operands. What depends on no data is evaluated here, so that its errors show when saved."""
     depth = 1 + max((operand.depth for operand in operands), default=0)
     if depth > DEPTH_MAX:
         _refuse(token, f"the condition is nested over {DEPTH_MAX} levels")
@@ -328,7 +329,7 @@ def _logical(parts: Sequence[Any], join: Callable[[Sequence[_Evaluate]], _Evalua
 
 def _any(evaluates: Sequence[_Evaluate]) -> _Evaluate:
     def evaluate(run: _Run) -> bool:
-        for operand in evaluates:
+        for operand in evaluates:  # noqa: SIM110 - a generator would take longer than the operands
             if operand(run):
                 return True
         return False
@@ -338,7 +339,7 @@ def _any(evaluates: Sequence[_Evaluate]) -> _Evaluate:
 
 def _all(evaluates: Sequence[_Evaluate]) -> _Evaluate:
     def evaluate(run: _Run) -> bool:
-        for operand in evaluates:
+        for operand in evaluates:  # noqa: SIM110 - as above
             if not operand(run):
                 return False
         return True
@@ -349,11 +350,7 @@ def _all(evaluates: Sequence[_Evaluate]) -> _Evaluate:
 def _truth(node: _Node, token: Token | None) -> _Node:
     """The node as true or false: null and what is missing are false, anything else but a boolean is an error."""
     if not node.is_boolean:
-        raise _invalid(
-            token.line or 1 if token else 1,
-            token.column or 1 if token else 1,
-            f"{node.name} is neither true nor false",
-        )
+        _refuse(token, f"{node.name} is neither true nor false")
     if not node.is_path:
         return node
     read = node.evaluate
@@ -374,7 +371,7 @@ def _membership(token: Token, container: _Node, item: _Node) -> _Node:
     sides = ("right", "left") if word == "in" else ("left", "right")
     container = _side(container, f"the {sides[0]} side of {word}")
     item = _side(item, f"the {sides[1]} side of {word}")
-    _refuse_constant(token, container, {Kind.LIST, Kind.TEXT}, "is neither a list nor text")
+    _refuse_constant(token, container, {Kind.LIST, Kind.TEXT, Kind.NULL}, "is neither a list nor text")
     return _comparison(token, lambda run: contains(container.value(run), item.value(run), run), container, item)
 
 
@@ -398,7 +395,7 @@ def _compile_pattern(token: Token, pattern: _Node) -> Callable[[Named, Budget], 
     options.max_mem = PATTERN_BYTES_MAX
     options.log_errors = False
     try:
-        compiled = re2.compile(text, options)
+        compiled = re2.compile(text, options)  # type: ignore[no-untyped-call]
     except re2.error:
         _refuse(token, "the regular expression is not valid or too large")
 
@@ -413,29 +410,5 @@ def _compile_pattern(token: Token, pattern: _Node) -> Callable[[Named, Budget], 
 
     return search
 
-
-def _length(argument: Named, _: Budget) -> int:
-    if argument.kind not in {Kind.TEXT, Kind.LIST, Kind.OBJECT}:
-        raise argument.mismatch("text, a list or an object")
-    return len(argument.value)
-
-
-def _change_case(change: Callable[[str], str]) -> Callable[[Named, Budget], str]:
-    def function(argument: Named, budget: Budget) -> str:
-        if argument.kind is not Kind.TEXT:
-            raise argument.mismatch("text")
-        budget.spend_on_text(argument.value)
-        return change(argument.value)
-
-    return function
-
-
-_FUNCTIONS: Mapping[str, Callable[[Named, Budget], Any]] = {
-    "length": _length,
-    "lower": _change_case(str.lower),
-    "upper": _change_case(str.upper),
-    "number": lambda argument, _: to_number(argument),
-    "date": lambda argument, _: to_date(argument),
-}
 
 _parser = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=_Builder())

@@ -23,7 +23,7 @@ RENDERED_CHARACTERS_MAX = 1024 * 1024
 RENDERED_DEPTH_MAX = 128
 """The deepest delivery (64) inside of the deepest template, and far from the recursion limit of what encodes it."""
 
-WILDCARD_CHARACTERS = 10_000
+WILDCARD_CHARACTERS = 50_000
 """What reading a path with `[*]` costs of the bound on characters, since it may go through a whole delivery."""
 
 

@@ -21,7 +21,9 @@ CHARACTERS_PER_STEP = 1_000
 """Searching or changing the case of so much text takes as long as a comparison."""
 
 NUMBER_CHARACTERS_MAX = 5_000
-"""Longer than any integer that JSON text can bring in (4300 digits)."""
+"""Longer than any integer that JSON text can bring in (4300 digits). Converting grows with the square of it."""
+
+_NUMBER_BITS_MAX = NUMBER_CHARACTERS_MAX * 10 // 3
 
 EXPONENT_MAX = 9_999
 
@@ -126,7 +128,7 @@ def kind_of(value: Any) -> Kind:
 
 
 def equal(left: Any, right: Any, budget: Budget) -> bool:
-    """Numbers by value, text by its characters, a numeric text with a number by value, lists and objects by content."""
+    """Numbers by value, also with a numeric text; two texts by their characters; lists and objects by content."""
     pending = [(left, right)]
     while pending:
         budget.spend(1)
@@ -152,7 +154,7 @@ def compare(symbol: str, left: Named, right: Named) -> bool:
     kinds = left.kind, right.kind
     for side, kind in ((left, kinds[0]), (right, kinds[1])):
         if kind not in _ORDERED:
-            raise side.mismatch("something that has an order")
+            raise side.mismatch("a number, text or a date")
     if kinds == (Kind.DATE, Kind.DATE):
         return ORDERINGS[symbol](left.value, right.value)
     if Kind.DATE in kinds:
@@ -202,18 +204,35 @@ def parse_number(text: str) -> Decimal | None:
     return Decimal(text)
 
 
-def to_number(argument: Named) -> int | Decimal:
-    """`number(x)`"""
+def length(argument: Named, _: Budget) -> int:
+    """`length(x)`: characters of a text, items of a list, keys of an object."""
+    if argument.kind not in {Kind.TEXT, Kind.LIST, Kind.OBJECT}:
+        raise argument.mismatch("text, a list or an object")
+    return len(argument.value)
+
+
+def change_case(change: Callable[[str], str]) -> Callable[[Named, Budget], str]:
+    """`lower(x)` and `upper(x)`"""
+
+    def function(argument: Named, budget: Budget) -> str:
+        if argument.kind is not Kind.TEXT:
+            raise argument.mismatch("text")
+        budget.spend_on_text(argument.value)
+        return change(argument.value)
+
+    return function
+
+
+def to_number(argument: Named, _: Budget) -> int | Decimal:
+    """`number(x)`: a number as it is, a numeric text as the number that it writes."""
     number = _numeric_value(argument.value)
     if number is None:
         raise argument.mismatch("a number")
     return number
 
 
-def to_date(argument: Named) -> Instant:
+def to_date(argument: Named, _: Budget) -> Instant:
     """`date(x)`: an RFC 3339 date (its first moment in UTC) or date and time with a zone."""
-    if argument.kind is Kind.DATE:
-        return argument.value  # type: ignore[no-any-return]
     if argument.kind is not Kind.TEXT:
         raise argument.mismatch("the text of a date")
     parts = _DATE.fullmatch(argument.value)
@@ -226,6 +245,16 @@ def to_date(argument: Named) -> Instant:
     except (ValueError, OverflowError):
         raise argument.mismatch("a date that exists") from None
     return Instant(moment, int((parts["fraction"] or "").ljust(9, "0")))
+
+
+FUNCTIONS: Mapping[str, Callable[[Named, Budget], Any]] = {
+    "length": length,
+    "lower": change_case(str.lower),
+    "upper": change_case(str.upper),
+    "number": to_number,
+    "date": to_date,
+}
+"""The functions of conditions that take a value; `exists` takes a path and is not among them."""
 
 
 _ORDERED = frozenset({Kind.NUMBER, Kind.TEXT, Kind.DATE})
@@ -253,6 +282,8 @@ def _numeric_value(value: Any) -> int | Decimal | None:
 def _exact(number: Any) -> int | Decimal:
     """The number as an integer or a decimal that is finite; a binary float counts as the text that it prints as."""
     if isinstance(number, int):
+        if number.bit_length() > _NUMBER_BITS_MAX:
+            raise ConditionError("a number has too many digits")
         return number
     exact = number if isinstance(number, Decimal) else Decimal(str(number))
     if not exact.is_finite():

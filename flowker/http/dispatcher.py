@@ -12,13 +12,13 @@ from typing import Any
 
 import structlog
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
-from connexion.operations import AbstractOperation
+from connexion.operations.abstract import AbstractOperation
 from connexion.spec import Specification
 from starlette.types import Receive, Scope, Send
 
 from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError
-from flowker.http.contract import Contract, OperationContract
+from flowker.http.contract import OperationContract
 from flowker.http.errors import BUG, render
 from flowker.http.reply import Reply, empty_reply, encode_headers, json_reply
 from flowker.http.request import Request, read_body
@@ -99,30 +99,31 @@ class OperationsAPI(RoutedAPI[Operation]):
         self,
         specification: Specification,
         *,
-        contract: Contract,
+        contracts: Mapping[str, OperationContract],
         keys: ApiKeys | None,
         **options: Any,
     ) -> None:
         super().__init__(specification, **options)
-        self._contract = contract
+        self._contracts = contracts
         self._keys = keys
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> Operation:
-        return Operation(self._contract.operations[operation.operation_id], operation.function, self._keys)
+        return Operation(self._contracts[operation.operation_id], operation.function, self._keys)
 
 
 class Dispatcher(RoutedMiddleware[OperationsAPI]):
     api_cls = OperationsAPI
 
 
-def misfits(contract: Contract, handlers: Mapping[str, Handler]) -> list[str]:
+def misfits(contracts: Mapping[str, OperationContract], handlers: Mapping[str, Handler]) -> list[str]:
     """Everything in which handlers and document do not fit together, each with its name."""
-    documented = contract.operations
-    found = [f"{name}: the document has it, and there is no handler" for name in documented.keys() - handlers.keys()]
-    found += [f"{name}: there is a handler, and the document does not have it" for name in handlers.keys() - documented]
-    for name in documented.keys() & handlers.keys():
-        found += [f"{name}: {problem}" for problem in _signature_problems(documented[name], handlers[name])]
+    found = [f"{name}: the document has it, and there is no handler" for name in contracts.keys() - handlers.keys()]
+    found += [
+        f"{name}: there is a handler, and the document does not have it" for name in handlers.keys() - contracts
+    ]
+    for name in contracts.keys() & handlers.keys():
+        found += [f"{name}: {problem}" for problem in _signature_problems(contracts[name], handlers[name])]
     return sorted(found)
 
 

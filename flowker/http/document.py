@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from connexion import AsyncApp
+from connexion.apps.asynchronous import AsyncApp
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.main import API
-from connexion.operations import OpenAPIOperation
+from connexion.operations.openapi import OpenAPIOperation
 from connexion.resolver import Resolver
 from connexion.spec import OpenAPISpecification
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.types import ASGIApp
 
-from flowker.http.contract import Contract, DocumentError
+from flowker.http.compiler import compile_document
+from flowker.http.contract import DocumentError
 from flowker.http.dispatcher import Dispatcher, Handler, misfits
 from flowker.http.edge import Edge
 from flowker.http.routing import Routing
@@ -41,16 +42,22 @@ class Specification31(OpenAPISpecification):
 
     @classmethod
     def _validate_spec(cls, spec: dict[str, Any]) -> None:
-        problems = [f"{_pointer(error)}: {error.message}" for error in OpenAPIV31SpecValidator(spec).iter_errors()]
+        problems = []
+        try:
+            problems.extend(f"{_pointer(error)}: {error.message}" for error in OpenAPIV31SpecValidator(spec).iter_errors())
+        except (KeyError, TypeError, AttributeError):
+            # The validator walks on into what it has just found broken, and may stumble there.
+            if not problems:
+                raise
         if problems:
             raise DocumentError("The document is not valid OpenAPI 3.1:\n" + "\n".join(problems))
 
 
 def load(path: Path) -> dict[str, Any]:
-    document = yaml.load(path.read_bytes(), Loader=_JsonLoader)
+    document = _with_text_keys(yaml.load(path.read_bytes(), Loader=_JsonLoader))  # noqa: S506 (it is a safe loader)
     if not isinstance(document, dict):
         raise DocumentError(f"{path} is not a YAML mapping")
-    return _with_text_keys(document)
+    return document
 
 
 def build_asgi(
@@ -66,27 +73,30 @@ def build_asgi(
     keys every operation is public.
     """
     described = load(document) if isinstance(document, Path) else _with_text_keys(document)
-    specification = Specification31(described)
-    contract = Contract(described)
-    problems = misfits(contract, handlers)
+    specification = Specification31(described)  # type: ignore[no-untyped-call]
+    contracts = compile_document(described)
+    problems = misfits(contracts, handlers)
     if problems:
         raise DocumentError("The document and its handlers do not fit:\n" + "\n".join(problems))
     app = AsyncApp("flowker", lifespan=lifespan, middlewares=[Edge, Routing, Dispatcher, LifespanMiddleware])
     options = {"resolver": Resolver(handlers.__getitem__), "pythonic_params": False}
     # AsyncApp.add_api would parse the document again, with the specification class that refuses 3.1. The base path
     # is empty whatever the document says under `servers`: a gateway may have one, this service does not.
-    app.middleware.apis.append(API(specification, base_path="", contract=contract, keys=keys, **options))
-    app.middleware.app, app.middleware.middleware_stack = app.middleware._build_middleware_stack()
-    return app.middleware
+    app.middleware.apis.append(API(specification, base_path="", contracts=contracts, keys=keys, **options))
+    # Connexion would build its layers at the first request, and only then find what does not fit.
+    outermost, _ = app.middleware._build_middleware_stack()  # noqa: SLF001
+    # The outermost layer itself: AsyncApp and its middleware would only pass every request on to it.
+    return outermost
 
 
 class _JsonLoader(yaml.CSafeLoader):
     """YAML without the timestamps that JSON does not have: an unquoted date in an example is text."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_JsonLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _pointer(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""The outermost layer: what is no HTTP request for an operation never gets further, and nothing leaves in another shape.
+"""The outermost layer: what is not for an operation gets no further, and no error leaves in another shape.
 
 It bounds what uvicorn does not, answers every exception in the one error shape, and writes the one line that the
 log has per request.
@@ -28,15 +28,9 @@ class Edge:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._request(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
-        else:
-            await self._app(scope, receive, send)
-
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
         started = perf_counter()
         try:
             _refuse_beyond_bounds(scope)
@@ -59,6 +53,13 @@ class Edge:
             duration_ms=round((perf_counter() - started) * 1000, 3),
         )
 
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await self._app(scope, receive, send)
+
     async def _refuse(self, error: FlowkerError, scope: Scope, send: Send) -> None:
         reply = render(error)
         scope[STATUS] = reply.status
@@ -74,7 +75,7 @@ def _refuse_beyond_bounds(scope: Scope) -> None:
 
 
 def _decode_path(scope: Scope) -> None:
-    """Put the strictly decoded path into the scope: servers replace what is not UTF-8, which would be another path."""
+    """Put the strictly decoded path into the scope: servers replace what is not UTF-8, and make another path of it."""
     raw_path = scope.get("raw_path")
     if raw_path and b"%" in raw_path:
         try:

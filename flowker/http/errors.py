@@ -1,7 +1,6 @@
 """The HTTP face of every refusal: the only table of statuses, and the one shape that an error has."""
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from flowker import jsontext
@@ -83,7 +82,7 @@ def render(error: FlowkerError) -> Reply:
     if error.fields or error.message != kind.message:
         body = _encode(kind, status, error.message, error.fields)
     else:
-        body = _plain_body(kind)
+        body = _PLAIN_BODIES[kind]
     headers = encode_headers(error.headers)
     if status == 413:
         # Whatever else the caller is still sending is not read any more.
@@ -93,11 +92,6 @@ def render(error: FlowkerError) -> Reply:
 
 def classes_by_code() -> dict[str, type[FlowkerError]]:
     return {kind.code: kind for kind in _descendants(FlowkerError)}
-
-
-@cache
-def _plain_body(kind: type[FlowkerError]) -> bytes:
-    return _encode(kind, STATUS[kind], kind.message, {})
 
 
 def _encode(kind: type[FlowkerError], status: int, message: str, fields: dict[str, str]) -> bytes:
@@ -111,3 +105,6 @@ def _descendants(kind: type[FlowkerError]) -> Iterator[type[FlowkerError]]:
     for child in kind.__subclasses__():
         yield child
         yield from _descendants(child)
+
+
+_PLAIN_BODIES = {kind: _encode(kind, status, kind.message, {}) for kind, status in STATUS.items()}

@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-import openapi_core.casting.schemas as stock
 from jsonschema_path import SchemaPath
-from openapi_core.casting.schemas.casters import PrimitiveCaster, SchemaCaster, TypesCaster
+from openapi_core.casting.schemas import oas31_casters_dict, oas31_schema_casters_factory
+from openapi_core.casting.schemas.casters import AnyCaster, PrimitiveCaster, SchemaCaster, TypesCaster
 from openapi_core.casting.schemas.exceptions import CastError
 from openapi_core.casting.schemas.factories import SchemaCastersFactory
 from openapi_core.exceptions import OpenAPIError
@@ -49,6 +49,9 @@ class Query(dict[str, str]):
         return len(self.pairs) != len(self) and len(self.all(name)) > 1
 
 
+NO_QUERY = Query(b"")
+
+
 class Sources(NamedTuple):
     """Where parameters come from. `headers` has the first value of each name, as bytes."""
 
@@ -73,7 +76,7 @@ class Parameter:
         required: bool,
         refusal: type[FlowkerError],
         find: Callable[[Sources], Any],
-        convert: Callable[[Any], Any],
+        convert: Callable[[Any], Any] | None,
         validator: JudgingValidator | None,
         default: Any = None,
         may_be_ignored: bool = True,
@@ -86,7 +89,7 @@ class Parameter:
         self._find = find
         self._convert = convert
         self._validator = validator
-        self._default = default
+        self.default = default
 
     def read(self, sources: Sources) -> Any:
         """The value that the handler gets; raises `ParameterRefused`."""
@@ -94,25 +97,18 @@ class Parameter:
         if raw is MISSING:
             if self.required:
                 raise ParameterRefused("is missing")
-            return self._default if self._default is None else deepcopy(self._default)
-        return self.judge(raw)
-
-    def judge(self, raw: Any) -> Any:
-        try:
-            value = self._convert(raw)
-        except KeyError:
-            # A deepObject parameter without a single member.
-            if self.required:
-                raise ParameterRefused("is missing") from None
-            return self._default
-        except OpenAPIError:
-            raise ParameterRefused(self._expected()) from None
+            return deepcopy(self.default) if isinstance(self.default, dict | list) else self.default
+        value = raw if self._convert is None else _converted(self._convert, raw)
         if self._validator is not None and not self._validator.is_valid(value):
             raise ParameterRefused(self._validator.violations(value, thorough=False)[0].text)
         return value
 
-    def _expected(self) -> str:
-        return "does not have the expected form"
+
+def _converted(convert: Callable[[Any], Any], raw: Any) -> Any:
+    try:
+        return convert(raw)
+    except OpenAPIError:
+        raise ParameterRefused("does not have the expected form") from None
 
 
 def argument_name(name: str) -> str:
@@ -158,8 +154,14 @@ def in_query_repeated(name: str) -> Callable[[Sources], Any]:
     return lambda sources: sources.query.all(name) if name in sources.query else MISSING
 
 
-def in_whole_query(_: str) -> Callable[[Sources], Any]:
-    return lambda sources: sources.query
+def in_query_members(name: str) -> Callable[[Sources], Any]:
+    """The members of a deepObject parameter, `filter[year]` and its like, under their full names."""
+    member = re.compile(re.escape(name) + r"\[\w+\]")
+
+    def find(sources: Sources) -> Any:
+        return {key: value for key, value in sources.query.items() if member.fullmatch(key)} or MISSING
+
+    return find
 
 
 class _Exact(PrimitiveCaster):
@@ -190,12 +192,12 @@ class ExactBoolean(_Exact):
 
 EXACT_TYPES = TypesCaster(
     {
-        **stock.oas31_casters_dict,
+        **oas31_casters_dict,
         "integer": ExactInteger,
         "number": ExactNumber,
         "boolean": ExactBoolean,
     },
-    stock.AnyCaster,
+    AnyCaster,
     multi=PrimitiveCaster,
 )
 
@@ -221,6 +223,9 @@ class CompiledCaster(SchemaCaster):
 
 class CompiledCasters(SchemaCastersFactory):
     """The factory to put into openapi-core's `Config`."""
+
+    def __init__(self) -> None:
+        super().__init__(oas31_schema_casters_factory.schema_validators_factory, EXACT_TYPES)
 
     def create(self, spec: SchemaPath, schema: SchemaPath, *args: Any, **options: Any) -> SchemaCaster:
         inner = super().create(spec, schema, *args, **options)

@@ -1,18 +1,19 @@
 """What goes out: a status, the headers and the bytes, decided before the first of them is sent."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from starlette.types import Send
-
-JSON = b"application/json"
 
 _ALWAYS = (
     # An answer is about one caller at one moment: no cache on the way may keep it or guess at its type.
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
-_JSON_HEADERS = ((b"content-type", JSON), *_ALWAYS)
+_OURS = frozenset({b"content-type", b"content-length", b"cache-control", b"x-content-type-options"})
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_JSON_HEADERS = ((b"content-type", b"application/json"), *_ALWAYS)
 
 
 class Reply(NamedTuple):
@@ -36,4 +37,9 @@ def empty_reply(status: int, extra: Iterable[tuple[bytes, bytes]] = ()) -> Reply
 
 
 def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    """Raises ValueError for what cannot be a header. uvicorn would find out only after the answer has begun."""
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    for name, value in encoded:
+        if name in _OURS or _CONTROL.search(name + value):
+            raise ValueError(f"the header {name!r} cannot be set, or not to this value")
+    return encoded

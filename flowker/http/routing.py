@@ -7,11 +7,11 @@ the others their patterns, grouped by the text before the first parameter.
 
 from collections.abc import Iterable
 from re import Pattern
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 from connexion.middleware.abstract import ROUTING_CONTEXT
-from connexion.middleware.routing import RoutingMiddleware
+from connexion.middleware.routing import RoutingMiddleware, RoutingOperation
 from connexion.spec import Specification
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -40,9 +40,13 @@ class RouteTable:
             methods = self._methods(route)
             # Starlette adds HEAD to GET by itself; here a path has the methods that the document gives it.
             for method in (route.methods or set()) - {"HEAD"}:
-                context = {"api_base_path": "", "operation_id": route.endpoint.operation_id}
+                context = {"api_base_path": "", "operation_id": cast("RoutingOperation", route.endpoint).operation_id}
                 methods[method] = _Target(context)
-        self._groups = [(prefix, list(templates.values())) for prefix, templates in self._templates.items()]
+        # The more concrete path goes first, as OpenAPI asks for when two match.
+        self._groups = [
+            (prefix, sorted(self._templates[prefix].values(), key=_is_multi_segment))
+            for prefix in sorted(self._templates, key=len, reverse=True)
+        ]
 
     def find(self, path: str, method: str) -> tuple[_Target, dict[str, str]]:
         """The operation and its path parameters; raises `PathNotFound` or `MethodNotAllowed`."""
@@ -71,15 +75,24 @@ class RouteTable:
         return group.setdefault(route.path, _Template(route.path_regex, {})).methods
 
 
+def _is_multi_segment(template: _Template) -> bool:
+    return ".*" in template.pattern.pattern
+
+
 class Routing(RoutingMiddleware):
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
         self._table = RouteTable(())
 
-    def add_api(self, specification: Specification, **options: Any) -> None:
-        super().add_api(specification, **options)
-        mount = self.router.routes[-1]
-        assert isinstance(mount, Mount)
+    def add_api(
+        self,
+        specification: Specification,
+        base_path: str | None = None,
+        arguments: dict[Any, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().add_api(specification, base_path, arguments, **options)
+        mount = cast("Mount", self.router.routes[-1])
         self._table = RouteTable(route for route in mount.routes if isinstance(route, Route))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from jsonschema.protocols import Validator
 from jsonschema_path import SchemaPath
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
@@ -19,6 +18,27 @@ from openapi_core.validation.schemas.validators import SchemaValidator
 from openapi_schema_validator import OAS31_BASE_DIALECT_ID, OAS30ReadValidator, OAS31Validator
 
 from flowker.http.violations import Violation, code_of, code_of_missing, describe
+
+_FORBIDS_MORE = frozenset({"additionalProperties", "unevaluatedProperties"})
+
+ASSERTED_FORMATS = frozenset(
+    {
+        "date",
+        "date-time",
+        "time",
+        "duration",
+        "email",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "uri",
+        "uri-reference",
+        "uuid",
+        "regex",
+    }
+)
+"""What jsonschema-rs checks among the formats that documents use. It passes any other in silence (int32 and int64
+too), so a document that names one must not be served."""
 
 
 class JudgingValidator(SchemaValidator):
@@ -41,7 +61,7 @@ class JudgingValidator(SchemaValidator):
 
 
 class CompiledSchema(JudgingValidator):
-    def __init__(self, schema: SchemaPath, validator: Validator, root: Any) -> None:
+    def __init__(self, schema: SchemaPath, validator: Any, root: Any) -> None:
         super().__init__(schema, validator)
         self._root = root
         # The `regex` engine is linear in its input: no pattern of the document can be made to run for ever.
@@ -49,23 +69,22 @@ class CompiledSchema(JudgingValidator):
         self.is_valid = self._compiled.is_valid
 
     def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
-        if thorough:
-            errors = list(self._compiled.iter_errors(value))
-        else:
-            errors = list(_first_error(self._compiled, value))
+        errors = self._compiled.iter_errors(value) if thorough else _first_error(self._compiled, value)
         return [violation for error in errors for violation in self._translate(error)]
 
     def _translate(self, error: ValidationError) -> Iterator[Violation]:
-        keyword = _keyword(error)
-        path = tuple(error.instance_path)
-        steps = error.evaluation_path
+        keyword, path, steps = error.kind.name, tuple(error.instance_path), error.evaluation_path
         if keyword == "required":
             name = error.kind.value
-            code = code_of_missing(self._root, steps, name)
+            # jsonschema-rs calls a missing property so for `dependentRequired` too, which has no x-codes.
+            code = code_of_missing(self._root, steps, name) if steps[-1] == keyword else None
             yield Violation(keyword, (*path, name), describe(keyword, None), code)
             return
+        if keyword == "falseSchema" and steps[-1] in _FORBIDS_MORE:
+            # So it calls `additionalProperties: false` where there are no `properties` beside it.
+            keyword = str(steps[-1])
         code = code_of(self._root, steps, keyword)
-        if keyword in {"additionalProperties", "unevaluatedProperties"}:
+        if keyword in _FORBIDS_MORE:
             for name in _unexpected(error):
                 yield Violation(keyword, (*path, name), describe(keyword, None), code)
             return
@@ -73,14 +92,14 @@ class CompiledSchema(JudgingValidator):
 
 
 class DiscriminatedSchema(JudgingValidator):
-    def __init__(self, schema: SchemaPath, validator: Validator) -> None:
+    def __init__(self, schema: SchemaPath, validator: Any) -> None:
         super().__init__(schema, validator)
         self.is_valid = lambda value: bool(validator.is_valid(_inexact(value)))
 
     def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
         errors = self.validator.iter_errors(_inexact(value))
         found = [
-            Violation(str(error.validator), tuple(error.absolute_path), describe(str(error.validator), None))
+            Violation(error.validator, tuple(error.absolute_path), describe(error.validator, error.validator_value))
             for error in errors
         ]
         return found if thorough else found[:1]
@@ -105,7 +124,7 @@ class CompiledSchemas(DialectSchemaValidatorsFactory):
             known = self._made[id(contents)] = contents, self._compile(schema, stock.validator, contents)
         return known[1]
 
-    def _compile(self, schema: SchemaPath, validator: Validator, contents: Any) -> JudgingValidator:
+    def _compile(self, schema: SchemaPath, validator: Any, contents: Any) -> JudgingValidator:
         root = self._standing_alone(contents)
         if _mentions(root, "discriminator"):
             return DiscriminatedSchema(schema, validator)
@@ -145,17 +164,9 @@ def _mentions(node: Any, key: str) -> bool:
     return isinstance(node, list) and any(_mentions(child, key) for child in node)
 
 
-def _keyword(error: ValidationError) -> str:
-    # jsonschema-rs names some keywords for what they amount to (`falseSchema` for `additionalProperties: false`
-    # without properties, `required` for `dependentRequired`); the path has the name that the document uses.
-    last = error.evaluation_path[-1] if error.evaluation_path else error.kind.name
-    return last if last in {"additionalProperties", "unevaluatedProperties", "dependentRequired"} else error.kind.name
-
-
 def _unexpected(error: ValidationError) -> list[str]:
-    if error.kind.name == "falseSchema":
-        return list(error.instance) if isinstance(error.instance, dict) else []
-    return list(error.kind.value)
+    names: Any = error.instance if error.kind.name == "falseSchema" else error.kind.value
+    return list(names)
 
 
 def _first_error(validator: Draft202012Validator, value: Any) -> Iterator[ValidationError]:

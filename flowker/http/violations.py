@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InvalidRequest, MissingField, UnexpectedField
 from flowker.http.errors import classes_by_code
 
@@ -96,7 +97,7 @@ def code_of_missing(root: Any, evaluation_path: Path, name: str) -> str | None:
         schema = _follow(root, schema["$ref"]) if step == "$ref" else _child(schema, step)
     prop = _child(_child(schema, "properties"), name)
     while isinstance(prop, Mapping):
-        code = prop.get("x-codes", {}).get("required")
+        code: str | None = prop.get("x-codes", {}).get("required")
         if code is not None or "$ref" not in prop:
             return code
         prop = _follow(root, prop["$ref"])
@@ -146,11 +147,7 @@ def _one_of(options: Iterable[Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value) or str(value) if _is_scalar(value) else "…"
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, dict | list)
+    return value if isinstance(value, str) else jsontext.encode(value).decode()
 
 
 def _types(types: str | Sequence[str]) -> str:
@@ -180,9 +177,9 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "exclusiveMinimum": lambda limit: f"must be more than {limit}",
     "exclusiveMaximum": lambda limit: f"must be less than {limit}",
     "multipleOf": lambda step: f"must be a multiple of {step}",
-    "minItems": lambda limit: f"must have at least {_plural(limit, 'entry').replace('entrys', 'entries')}",
-    "maxItems": lambda limit: f"must have at most {_plural(limit, 'entry').replace('entrys', 'entries')}",
-    "uniqueItems": lambda _: "has the same entry twice",
+    "minItems": lambda limit: f"must have at least {_plural(limit, 'item')}",
+    "maxItems": lambda limit: f"must have at most {_plural(limit, 'item')}",
+    "uniqueItems": lambda _: "has the same item twice",
     "minProperties": lambda limit: f"must have at least {_plural(limit, 'field')}",
     "maxProperties": lambda limit: f"must have at most {_plural(limit, 'field')}",
     "anyOf": lambda _: "fits none of the allowed forms",

@@ -58,7 +58,7 @@ def _answer(context: Context, checks: dict[str, dict[str, str]]) -> Answer:
     body: dict[str, Any] = {
         "status": "healthy" if healthy else "unhealthy",
         "version": context.version,
-        "uptime": round(time.monotonic() - context.started_at, 3),
+        "uptime": f"{time.monotonic() - context.started_at:.3f}s",
         "timestamp": context.timestamp(),
         "checks": checks,
     }

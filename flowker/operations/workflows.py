@@ -175,7 +175,7 @@ def _draft(body: schemas.WorkflowInput, id_: str, now: str) -> StoredWorkflow:
         description=body.get("description", ""),
         status="draft",
         revision=1,
-        nodes=[dict(node) for node in body.get("nodes", [])],
+        nodes=[{"position": {"x": 0, "y": 0}, **node} for node in body.get("nodes", [])],
         edges=[dict(edge) for edge in body.get("edges", [])],
         metadata=dict(body.get("metadata", {})),
         created_at=now,

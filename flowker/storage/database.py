@@ -18,8 +18,8 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from sqlalchemy import ClauseElement, Connection, Dialect, Engine, Table, TextClause, create_engine, event
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from flowker.storage import migrations
 from flowker.storage.readers import Readers
@@ -28,16 +28,27 @@ from flowker.storage.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741 - an item
+Item = TypeVar("Item")
 
 BUSY_S: Final = 5.0
 """How long a writer waits for another process (a migration, a shell) before the batch is refused."""
+
+WRITER_CACHE_KIB: Final = 16 * 1024
+"""Keeps the inner pages of the indexes of millions of executions."""
+
+WAL_BYTES_MAX: Final = 64 * 1024 * 1024
+"""What the write-ahead log shrinks to after a peak; normally it stays at a sixteenth of this."""
+
+STATEMENTS_KEPT_MAX: Final = 512
+"""Compiled statements per connection; there are about a hundred."""
 
 UPGRADE_WAIT_S: Final = 60.0
 """How long an upgrade waits for another one that is running."""
 
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Room for 256 of the largest bodies; the number of requests alone would allow gigabytes."""
+
+LOCK_POLL_S: Final = 0.02
 
 
 class Store:
@@ -82,7 +93,7 @@ class Store:
         result: T = await request.future
         return result
 
-    async def write_together(self, change: Callable[[Connection, Sequence[I]], Sequence[T]], item: I) -> T:
+    async def write_together(self, change: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """Run a change for this item and whichever others wait for the same function, as one list.
 
         The function returns one result per item, in order, and does not raise for outcomes that are to be expected.
@@ -102,20 +113,6 @@ class Store:
     async def check(self) -> bool:
         """Whether the schema is the one that this version needs. Raises `InternalError` when the database is away."""
         return await self.read(migrations.schema_is_current)
-
-
-_NO_KEYWORDS: dict[str, Any] = {}
-
-
-def upgrade(url: str) -> None:
-    """Create the database or bring its schema up to this version; safe to repeat, and from two processes at once."""
-    engine = _engine(url, read_only=False, create=True, busy_s=UPGRADE_WAIT_S)
-    try:
-        _retry_while_locked(lambda: _use_write_ahead_log(engine))
-        with engine.begin() as connection:
-            migrations.run(connection)
-    finally:
-        engine.dispose()
 
 
 class EngineLock:
@@ -142,35 +139,89 @@ class EngineLock:
             file.close()
 
 
+def upgrade(url: str) -> None:
+    """Create the database or bring its schema up to this version; safe to repeat, and from two processes at once.
+
+    Raises `DatabaseUnusable`.
+    """
+    engine = _engine(url, read_only=False, create=True, busy_s=UPGRADE_WAIT_S)
+    try:
+        _retry_while_locked(lambda: engine.connect().close())
+        with engine.begin() as connection:
+            migrations.run(connection)
+    except DBAPIError as error:
+        raise DatabaseUnusable(f"the database cannot be used: {error.orig}") from error
+    except migrations.UnknownRevision as error:
+        raise DatabaseUnusable("the database was made by a newer version") from error
+    finally:
+        engine.dispose()
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be opened or brought to this version's schema; the message says why."""
+
+
+class DatabaseReplaced(SQLAlchemyError):
+    """The file that a connection has open is no longer the one at its path."""
+
+
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:
     """INSERT that leaves out a row whose `columns` are taken, under the partial unique index with this `where`."""
     insert = _INSERTS[dialect.name]
     return insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
 
 
+_NO_KEYWORDS: dict[str, Any] = {}
+
 _INSERTS: Final = {"sqlite": sqlite_insert}
 
 
 def _engine(url: str, *, read_only: bool, create: bool = False, busy_s: float = BUSY_S) -> Engine:
-    path = _sqlite_path(url)
+    path = _sqlite_path(url).absolute()
     engine = create_engine(
-        # A name that SQLite takes as a URI says that an existing file is opened: a file that went away is an error,
-        # not a new, empty store.
         "sqlite://",
         creator=lambda: sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+            # `rw` opens a file that exists: one that went away is an error, not a new, empty store.
+            f"{path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,
             timeout=busy_s,
             isolation_level=None,  # The driver begins no transactions of its own: BEGIN is ours.
             check_same_thread=False,
-            cached_statements=512,
+            cached_statements=STATEMENTS_KEPT_MAX,
         ),
         poolclass=NullPool,
         hide_parameters=True,
     )
-    event.listen(engine, "connect", _read_only_settings if read_only else _writer_settings)
-    event.listen(engine, "begin", _begin if read_only else _begin_immediate)
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+    pragmas = _READER_PRAGMAS if read_only else _CREATOR_PRAGMAS if create else _WRITER_PRAGMAS
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        for pragma in pragmas:
+            raw.execute(f"PRAGMA {pragma}")
+        record.info["file"] = _identity(path)
+
+    @event.listens_for(engine, "begin")
+    def begin_on_the_file_at_the_path(connection: Connection) -> None:
+        # A connection goes on with a file that was removed or replaced: what it writes there would be lost.
+        if connection.info["file"] != _identity(path):
+            raise DatabaseReplaced("another file is where the database was")
+        connection.exec_driver_sql(begin)
+
     return engine
+
+
+_WRITER_PRAGMAS: Final = (
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"cache_size=-{WRITER_CACHE_KIB}",
+    f"journal_size_limit={WAL_BYTES_MAX}",
+)
+
+# The mode stays with the file.
+_CREATOR_PRAGMAS: Final = ("journal_mode=WAL", *_WRITER_PRAGMAS)
+
+_READER_PRAGMAS: Final = ("query_only=ON",)
 
 
 def _sqlite_path(url: str) -> Path:
@@ -180,29 +231,12 @@ def _sqlite_path(url: str) -> Path:
     return Path(parsed.database)
 
 
-def _writer_settings(connection: sqlite3.Connection, _: object) -> None:
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _read_only_settings(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA query_only=ON")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _use_write_ahead_log(engine: Engine) -> None:
-    raw = engine.raw_connection()
+def _identity(path: Path) -> tuple[int, int]:
     try:
-        raw.cursor().execute("PRAGMA journal_mode=WAL")
-    finally:
-        raw.close()
+        status = path.stat()
+    except OSError:
+        raise DatabaseReplaced("no file is where the database was") from None
+    return status.st_dev, status.st_ino
 
 
 def _retry_while_locked(action: Callable[[], None]) -> None:
@@ -211,7 +245,12 @@ def _retry_while_locked(action: Callable[[], None]) -> None:
     while True:
         try:
             return action()
-        except (OperationalError, sqlite3.OperationalError):
-            if time.monotonic() > give_up_at:
+        except OperationalError as error:
+            if not _is_locked(error) or time.monotonic() > give_up_at:
                 raise
-            time.sleep(0.02)
+            time.sleep(LOCK_POLL_S)
+
+
+def _is_locked(error: OperationalError) -> bool:
+    # The low byte is the primary code; the rest says more of what is locked.
+    return isinstance(error.orig, sqlite3.Error) and error.orig.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY

@@ -154,7 +154,7 @@ def record(connection: Connection, items: Sequence[Progress]) -> list[bool]:
 
 def get(connection: Connection, id_: str) -> StoredExecution:
     """Raises `ExecutionNotFound`."""
-    row = connection.execute(select(executions).where(executions.c.id == id_)).one_or_none()
+    row = _select_execution.run(connection, (id_,)).one_or_none()
     if row is None:
         raise ExecutionNotFound
     return _stored(row)
@@ -167,22 +167,22 @@ def find_key(connection: Connection, workflow_id: str, idempotency_key: str) -> 
 
 
 def unfinished(connection: Connection, *, after_id: str = "", limit: int) -> list[StoredExecution]:
-    """Running executions that wait for no time, by id: after a start they have to be driven on."""
-    return _select_running(
+    """Open executions that wait for no time, by id: after a start they have to be driven on."""
+    return _select_open(
         connection,
         select(executions)
-        .where(_RUNNING, executions.c.wake_at.is_(None), executions.c.id > after_id)
+        .where(_OPEN, executions.c.wake_at.is_(None), executions.c.id > after_id)
         .order_by(executions.c.id)
         .limit(limit),
     )
 
 
 def due(connection: Connection, now: str, limit: int) -> list[StoredExecution]:
-    """Running executions whose time to wake has come, the longest due first."""
-    return _select_running(
+    """Open executions whose time to wake has come, the longest due first."""
+    return _select_open(
         connection,
         select(executions)
-        .where(_RUNNING, executions.c.wake_at <= now)
+        .where(_OPEN, executions.c.wake_at <= now)
         .order_by(executions.c.wake_at, executions.c.id)
         .limit(limit),
     )
@@ -196,9 +196,9 @@ def claim_due(connection: Connection, now: str, limit: int) -> list[str]:
 
 
 def next_wake(connection: Connection) -> str | None:
-    """The earliest time at which a running execution wants to be woken."""
+    """The earliest time at which an open execution wants to be woken."""
     earliest: str | None = connection.execute(
-        select(func.min(executions.c.wake_at)).where(_RUNNING, executions.c.wake_at.is_not(None))
+        select(func.min(executions.c.wake_at)).where(_OPEN, executions.c.wake_at.is_not(None))
     ).scalar_one()
     return earliest
 
@@ -277,7 +277,7 @@ def _take_place(places: dict[str, tuple[str, int]], item: Progress) -> bool:
     return True
 
 
-def _select_running(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[StoredExecution]:
+def _select_open(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[StoredExecution]:
     return [_stored(row) for row in connection.execute(statement)]
 
 
@@ -292,8 +292,8 @@ def _text(payload: bytes | str) -> str:
 _ACCEPTED: Final = Accepted()
 _WORKFLOW_MOVED: Final = WorkflowMoved()
 
-# A literal, because a partial index does not serve a comparison with a parameter.
-_RUNNING: Final = executions.c.status == literal_column("'running'")
+# In the words of the partial index that serves it.
+_OPEN: Final = executions.c.completed_at.is_(None)
 
 _insert_execution: Final = Prepared(
     lambda dialect: insert_unless_taken(
@@ -316,6 +316,8 @@ _update: Final = Prepared(
     ),
     ("status", "current_step_number", "completed_at", "error_message", "wake_at", "execution_id"),
 )
+
+_select_execution: Final = Prepared(lambda _: select(executions).where(executions.c.id == bindparam("id")), ("id",))
 
 _select_active: Final = PreparedForMany(
     lambda ids: select(workflows.c.id, workflows.c.revision).where(
@@ -343,17 +345,24 @@ _select_key: Final = Prepared(
     ("workflow_id", "idempotency_key"),
 )
 
+_open_rows: Final = {
+    status: (executions.c.status == status) & executions.c.completed_at.is_(None) for status in OPEN_STATUSES
+}
+
+_ended_rows: Final = {
+    status: (executions.c.status == status) & executions.c.completed_at.is_not(None) for status in TERMINAL_STATUSES
+}
+
 _listing: Final = Listing(
     name="executions",
     source=executions,
     columns=tuple(executions.columns),
     id=executions.c.id,
-    status=executions.c.status,
     sorts={
-        "startedAt": [Phase(executions.c.started_at, (*OPEN_STATUSES, *TERMINAL_STATUSES))],
+        "startedAt": [Phase(executions.c.started_at, _open_rows | _ended_rows)],
         "completedAt": [
-            Phase(executions.c.completed_at, TERMINAL_STATUSES),
-            Phase(executions.c.started_at, OPEN_STATUSES),
+            Phase(executions.c.completed_at, _ended_rows),
+            Phase(executions.c.started_at, _open_rows),
         ],
     },
     make=_stored,

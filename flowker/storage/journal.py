@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from flowker import jsontext
-from flowker.storage.statements import insert_into
+from flowker.storage.statements import Prepared, insert_into
 from flowker.storage.tables import journal
 
 
@@ -20,12 +20,8 @@ class JournalEvent:
 
 def read(connection: Connection, execution_id: str) -> list[JournalEvent]:
     """Every event of an execution, in order; numbers are exact."""
-    rows = connection.execute(
-        select(journal.c.seq, journal.c.kind, journal.c.payload)
-        .where(journal.c.execution_id == execution_id)
-        .order_by(journal.c.seq)
-    )
-    return [JournalEvent(seq, kind, jsontext.decode(payload)) for seq, kind, payload in rows]
+    rows = _select.run(connection, (execution_id,))
+    return [JournalEvent(row.seq, row.kind, jsontext.decode(row.payload)) for row in rows]
 
 
 def count(connection: Connection, execution_id: str) -> int:
@@ -39,3 +35,12 @@ def append(connection: Connection, rows: Sequence[tuple[str, int, str, str]]) ->
 
 
 _insert = insert_into(journal)
+
+_select = Prepared(
+    lambda _: (
+        select(journal.c.seq, journal.c.kind, journal.c.payload)
+        .where(journal.c.execution_id == bindparam("execution_id"))
+        .order_by(journal.c.seq)
+    ),
+    ("execution_id",),
+)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Connection, FromClause, Select, asc, desc, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, asc, desc, select, tuple_, union_all
 
 from flowker import jsontext
 from flowker.domain.errors import InvalidQuery, InvalidSortOrder
@@ -39,10 +39,13 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Rows of these statuses, ordered by a column that none of them has null, then by id."""
+    """Rows of some statuses, ordered by a column that none of them has null, then by id.
+
+    `statuses` says for each how its rows are told, in the words of the index that serves them.
+    """
 
     column: Column[Any]
-    statuses: Sequence[str]
+    statuses: Mapping[str, ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,6 @@ class Listing(Generic[T]):
     source: FromClause
     columns: Sequence[Column[Any]]
     id: Column[Any]
-    status: Column[Any]
     sorts: Mapping[str, Sequence[Phase]]
     make: Callable[[AnyRow], T]
 
@@ -118,25 +120,25 @@ def _phases(listing: Listing[T], query: Query) -> Sequence[Phase]:
 
 def _statement(listing: Listing[T], query: Query, phase: Phase, after: _Place | None, limit: int) -> Any:
     """One walk per status, merged; None when the status filter leaves nothing of this phase."""
-    statuses = [status for status in phase.statuses if query.status in {None, status}]
-    if not statuses:
+    rows = [rows for status, rows in phase.statuses.items() if query.status in {None, status}]
+    if not rows:
         return None
-    walks = [_walk(listing, query, phase, status, after) for status in statuses]
+    walks = [_walk(listing, query, phase, of_status, after) for of_status in rows]
     merged = walks[0] if len(walks) == 1 else union_all(*walks)
     direction = desc if query.descending else asc
     return merged.order_by(direction(phase.column.name), direction(listing.id.name)).limit(limit)
 
 
-def _walk(listing: Listing[T], query: Query, phase: Phase, status: str, after: _Place | None) -> Select[Any]:
+def _walk(
+    listing: Listing[T], query: Query, phase: Phase, of_status: ColumnElement[bool], after: _Place | None
+) -> Select[Any]:
     """The rows of one status behind the place, without an order: the merge asks for that."""
     # Labelled, because the order of a merge is by name: a union has columns, but no tables.
     columns = [column.label(column.name) for column in listing.columns]
-    walk = select(*columns).select_from(listing.source).where(listing.status == status)
+    walk = select(*columns).select_from(listing.source).where(of_status)
     for name, value in query.filters.items():
         if value is not None:
             walk = walk.where(listing.source.c[name] == value)
-    if phase.column.nullable:
-        walk = walk.where(phase.column.is_not(None))
     if after is not None:
         key = tuple_(phase.column, listing.id)
         place = tuple_(after.value, after.id)

@@ -8,6 +8,7 @@ hold SQL and values. The cause goes to the log, the caller gets an `InternalErro
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -60,7 +61,9 @@ def failure(error: BaseException) -> Failure:
 def log_database_error(error: BaseException) -> None:
     """Name the error by the driver's own words, which hold neither SQL nor values."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    _log.error("database_failed", error=type(cause).__name__, detail=str(cause).partition("\n")[0])
+    # A log that cannot be written must not end a storage thread.
+    with suppress(Exception):
+        _log.error("database_failed", error=type(cause).__name__, detail=str(cause).partition("\n")[0])
 
 
 def settle(outcomes: Iterable[tuple[Request, Outcome]]) -> None:

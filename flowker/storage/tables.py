@@ -82,7 +82,7 @@ class Execution(SQLModel, table=True):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("executions_by_start", "status", "started_at", "id"),
-        # Two indexes of one order: the open executions of all workflows together fill a page or two, and each batch of
+        # Two indexes of one order: the open executions of all workflows together fill a page or two, and a batch of
         # acceptances writes these instead of one page for each workflow.
         Index(
             "executions_by_workflow_start_open",
@@ -121,11 +121,11 @@ class Execution(SQLModel, table=True):
         ),
         # Serves both what is due (wake_at has a time) and what nobody waits for (wake_at is null).
         Index(
-            "executions_running",
+            "executions_open",
             "wake_at",
             "id",
-            sqlite_where=text("status = 'running'"),
-            postgresql_where=text("status = 'running'"),
+            sqlite_where=text("completed_at IS NULL"),
+            postgresql_where=text("completed_at IS NULL"),
         ),
         {"sqlite_with_rowid": False},
     )

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from flowker.domain.errors import WebhookTaken
+from flowker.storage.statements import Prepared
 from flowker.storage.tables import webhook_routes
 
 
@@ -60,12 +61,17 @@ def remove(connection: Connection, workflow_id: str) -> None:
 
 def find(connection: Connection, method: str, path: str) -> FoundRoute | None:
     """The active owner of a webhook, else one that was deactivated, else None."""
-    row = connection.execute(
+    row = _select_owner.run(connection, (method, path)).first()
+    return None if row is None else FoundRoute(row.workflow_id, row.revision, row.node_id, bool(row.active))
+
+
+_select_owner = Prepared(
+    lambda _: (
         select(
             webhook_routes.c.workflow_id, webhook_routes.c.revision, webhook_routes.c.node_id, webhook_routes.c.active
         )
-        .where(webhook_routes.c.method == method, webhook_routes.c.path == path)
+        .where(webhook_routes.c.method == bindparam("method"), webhook_routes.c.path == bindparam("path"))
         .order_by(webhook_routes.c.active.desc())
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else FoundRoute(*row)
+    ),
+    ("method", "path"),
+)

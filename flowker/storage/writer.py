@@ -13,15 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
+from flowker.storage.links import Link
 from flowker.storage.requests import Failure, Outcome, Request, failure, log_database_error, settle, unavailable
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_S: Final = 1.0
 """How often an idle writer shows that it is alive."""
+
+BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A larger transaction would keep small requests waiting behind large bodies for longer than they are willing to."""
 
 
 class Writer:
@@ -29,7 +32,6 @@ class Writer:
 
     def __init__(self, engine: Engine, *, queue_max: int, queue_bytes_max: int, batch_max: int) -> None:
         self.heartbeat = time.monotonic()
-        self._engine = engine
         self._queue_max = queue_max
         self._queue_bytes_max = queue_bytes_max
         self._batch_max = batch_max
@@ -37,7 +39,7 @@ class Writer:
         self._queued_bytes = 0
         self._accepting = False
         self._gate = threading.Lock()
-        self._connection: Connection | None = None
+        self._link = Link(engine)
         self._thread = threading.Thread(target=self._run, name="flowker-writer", daemon=True)
 
     def start(self) -> None:
@@ -76,15 +78,22 @@ class Writer:
             batch, running = self._drain(first)
             if batch:
                 settle(zip(batch, self._write(batch), strict=True))
-        self._disconnect()
+        self._link.drop()
 
     def _drain(self, first: Request | None) -> tuple[list[Request], bool]:
-        """The requests of one batch, and whether more may come after it."""
-        taken = [first] + [self._queue.get_nowait() for _ in range(min(self._queue.qsize(), self._batch_max - 1))]
-        requests = [request for request in taken if request is not None]
+        """The requests of one batch that somebody still waits for, and whether more may come after it."""
+        request: Request | None = first
+        taken: list[Request] = []
+        size_bytes = 0
+        while request is not None:
+            taken.append(request)
+            size_bytes += request.size_bytes
+            if len(taken) == self._batch_max or size_bytes > BATCH_BYTES_MAX or not self._queue.qsize():
+                break
+            request = self._queue.get_nowait()
         with self._gate:
-            self._queued_bytes -= sum(request.size_bytes for request in requests)
-        return [request for request in requests if not request.future.cancelled()], len(requests) == len(taken)
+            self._queued_bytes -= size_bytes
+        return [request for request in taken if not request.future.cancelled()], request is not None
 
     def _write(self, batch: list[Request]) -> Sequence[Outcome]:
         for run in (_run_in_groups, _run_one_by_one):
@@ -99,26 +108,15 @@ class Writer:
     def _commit(
         self, batch: list[Request], run: Callable[[Connection, list[Request]], Sequence[Outcome]]
     ) -> Sequence[Outcome]:
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        with self._connection.begin():
-            return run(self._connection, batch)
+        connection = self._link.connection()
+        with connection.begin():
+            return run(connection, batch)
 
     def _give_up(self, batch: list[Request], error: BaseException) -> Sequence[Outcome]:
         """Nothing of the batch was recorded: say so, and start the next one on a new connection."""
         log_database_error(error)
-        self._disconnect()
+        self._link.drop()
         return [Failure(unavailable()) for _ in batch]
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.invalidate()
-            connection.close()
-        except SQLAlchemyError as error:
-            log_database_error(error)
 
 
 class _GroupFailed(Exception):

@@ -7,14 +7,22 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
 
+class UnknownRevision(Exception):
+    """The database is at a revision that this version does not have."""
+
+
 def run(connection: Connection) -> None:
-    """Apply what is missing, inside the transaction that the connection is in."""
+    """Apply what is missing, inside the transaction that the connection is in. Raises `UnknownRevision`."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise UnknownRevision from error
 
 
 def schema_is_current(connection: Connection) -> bool:

@@ -93,18 +93,18 @@ def _create_executions() -> None:
 
 
 def _create_execution_indexes() -> None:
-    keyed, ended, running = "idempotency_key IS NOT NULL", "completed_at IS NOT NULL", "status = 'running'"
+    keyed, open_, ended = "idempotency_key IS NOT NULL", "completed_at IS NULL", "completed_at IS NOT NULL"
     by_workflow = ["workflow_id", "status", "started_at", "id"]
     by_workflow_completion = ["workflow_id", "status", "completed_at", "id"]
     _create_partial_index(
         "executions_one_per_key", "executions", ["workflow_id", "idempotency_key"], keyed, unique=True
     )
     op.create_index("executions_by_start", "executions", ["status", "started_at", "id"])
-    _create_partial_index("executions_by_workflow_start_open", "executions", by_workflow, "completed_at IS NULL")
+    _create_partial_index("executions_by_workflow_start_open", "executions", by_workflow, open_)
     _create_partial_index("executions_by_workflow_start_ended", "executions", by_workflow, ended)
     _create_partial_index("executions_by_completion", "executions", ["status", "completed_at", "id"], ended)
     _create_partial_index("executions_by_workflow_completion", "executions", by_workflow_completion, ended)
-    _create_partial_index("executions_running", "executions", ["wake_at", "id"], running)
+    _create_partial_index("executions_open", "executions", ["wake_at", "id"], open_)
 
 
 def _create_audit_events() -> None:

@@ -1,0 +1,151 @@
+"""Types of the API, generated from openapi/flowker.yaml by `tox -e generate`; not to be edited."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+
+
+class ExecutionCreateOutput(TypedDict):
+    executionId: NotRequired[str]
+    startedAt: NotRequired[str]
+    status: NotRequired[str]
+    workflowId: NotRequired[str]
+
+
+class ErrorResponse(TypedDict):
+    code: str
+    message: str
+    title: str
+    fields: NotRequired[dict[str, str]]
+
+
+WorkflowStatus: TypeAlias = Literal["draft", "active", "inactive"]
+
+
+ExecutionState: TypeAlias = Literal["pending", "running", "completed", "failed"]
+
+
+class Position(TypedDict):
+    x: NotRequired[float]
+    y: NotRequired[float]
+
+
+class Node(TypedDict):
+    id: str
+    type: Literal["trigger", "executor", "conditional", "action"]
+    name: NotRequired[str]
+    position: NotRequired[Position]
+    data: NotRequired[dict[str, Any]]
+
+
+class Edge(TypedDict):
+    id: str
+    source: str
+    target: str
+    sourceHandle: NotRequired[str]
+    condition: NotRequired[str]
+    label: NotRequired[str]
+
+
+class Metadata(TypedDict):
+    timeoutSeconds: NotRequired[int]
+
+
+class WorkflowInput(TypedDict):
+    name: str
+    description: NotRequired[str]
+    nodes: NotRequired[list[Node]]
+    edges: NotRequired[list[Edge]]
+    metadata: NotRequired[Metadata]
+
+
+class CloneInput(TypedDict):
+    name: str
+
+
+class WorkflowCreateOutput(TypedDict):
+    workflowId: str
+    status: WorkflowStatus
+    version: str
+    createdAt: str
+
+
+class Workflow(TypedDict):
+    id: str
+    name: str
+    description: str
+    status: WorkflowStatus
+    version: str
+    nodes: list[Node]
+    edges: list[Edge]
+    metadata: Metadata
+    createdAt: str
+    updatedAt: str
+
+
+class WorkflowList(TypedDict):
+    items: list[Workflow]
+    nextCursor: str
+    hasMore: bool
+
+
+class ExecuteInput(TypedDict):
+    inputData: dict[str, Any]
+
+
+class ExecutionStatus(TypedDict):
+    executionId: str
+    workflowId: str
+    status: ExecutionState
+    currentStepNumber: int
+    totalSteps: int
+    startedAt: str
+    completedAt: str | None
+    errorMessage: str | None
+
+
+class ExecutionList(TypedDict):
+    items: list[ExecutionStatus]
+    nextCursor: str
+    hasMore: bool
+
+
+class StepResult(TypedDict):
+    stepNumber: int
+    stepName: str
+    nodeId: str
+    status: Literal["completed", "failed", "skipped"]
+    output: Any
+    executedAt: str
+    durationMs: int
+    errorMessage: str | None
+    attempts: int
+
+
+class ExecutionResults(TypedDict):
+    executionId: str
+    workflowId: str
+    status: ExecutionState
+    stepResults: list[StepResult]
+    finalOutput: Any
+    startedAt: str
+    completedAt: str | None
+    errorMessage: str | None
+
+
+class Version(TypedDict):
+    version: str
+    requestDate: str
+
+
+class HealthCheck(TypedDict):
+    status: Literal["healthy", "unhealthy"]
+    message: str
+
+
+class Health(TypedDict):
+    status: Literal["healthy", "unhealthy"]
+    version: str
+    uptime: str
+    timestamp: str
+    checks: dict[str, HealthCheck]

@@ -1,0 +1,36 @@
+"""A thread's own connection to the database, kept while it works and replaced once it failed."""
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from flowker.storage.requests import log_database_error
+
+
+class Link:
+    """Connects when it is first needed, and anew after `drop`: a database may go away and come back."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def connection(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def end_transaction(self) -> None:
+        """Roll back what is open, if anything is."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.rollback()
+        except SQLAlchemyError as error:
+            log_database_error(error)
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection without asking anything of it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()

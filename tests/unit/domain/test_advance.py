@@ -1,0 +1,764 @@
+"""What follows from what happened: examples of each rule, and random graphs against a slow literal interpreter."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowker import jsontext
+from flowker.domain.advance import advance, begin, fold
+from flowker.domain.executions import (
+    Aborted,
+    Accepted,
+    Event,
+    Outcome,
+    Postponed,
+    Run,
+    Settled,
+    State,
+    decode_event,
+    encode_event,
+    final_output,
+)
+from flowker.domain.workflows import Plan, compile_definition
+
+INPUT = {"yes": True, "no": False, "text": "seven"}
+TEMPLATES: dict[str, dict[str, Any]] = {
+    "conditional": {"type": "conditional", "data": {"condition": "workflow.yes"}},
+    "action": {"type": "action", "data": {"action": "log"}},
+    "set_output": {"type": "action", "data": {"action": "set_output", "output": 1}},
+    "executor": {"type": "executor", "data": {"executorId": "http.request"}},
+}
+
+BROKEN = "workflow.text > 1"
+"""An ordering of a text that is no number and a number: it has no answer."""
+
+
+def time_at(tick: int) -> str:
+    return f"2026-03-17T14:35:{tick:09.6f}Z"
+
+
+ACCEPTED = Accepted("e-1", "w-1", time_at(0), "t", INPUT)
+
+
+def make_node(id_: str, kind: str, join: str = "any") -> dict[str, Any]:
+    template = TEMPLATES[kind]
+    return {"id": id_, "type": template["type"], "data": {**template["data"], "join": join}}
+
+
+def make_plan(nodes: Sequence[dict[str, Any]], edges: Sequence[dict[str, Any]]) -> Plan:
+    trigger = {"id": "t", "type": "trigger", "data": {}}
+    return compile_definition([trigger, *nodes], edges, {}, {"http.request": "http"}).plan("t")
+
+
+def plan_of(kinds: dict[str, str], *arrows: str, join: str = "any") -> Plan:
+    """`arrows` are written `a>b`, `a>b:handle` and `a>b?condition`."""
+    edges = []
+    for arrow in arrows:
+        path, _, condition = arrow.partition("?")
+        path, _, handle = path.partition(":")
+        source, target = path.split(">")
+        edges.append(
+            {"id": arrow, "source": source, "target": target, "sourceHandle": handle, "condition": condition}
+        )
+    return make_plan([make_node(id_, kind, join) for id_, kind in kinds.items()], edges)
+
+
+def done(node_id: str, output: Any = None) -> Outcome:
+    return Outcome(node_id, "completed", output)
+
+
+def failed(node_id: str, error: str = "no") -> Outcome:
+    return Outcome(node_id, "failed", error=error)
+
+
+def branch(node_id: str, taken: str) -> Outcome:
+    return Outcome(node_id, "completed", {"condition": "c", "result": taken == "true", "branchTaken": taken})
+
+
+def settle(plan: Plan, state: State, *outcomes: Outcome, tick: int = 1) -> State:
+    return advance(plan, state, Settled(time_at(tick), outcomes))[0]
+
+
+def statuses(state: State) -> dict[str, str]:
+    return {node_id: outcome.status for node_id, outcome in state.outcomes.items()}
+
+
+class TestBeginning:
+    def test_a_run_starts_at_its_trigger_which_is_no_step(self) -> None:
+        """What the trigger leads to is open at once."""
+        state = begin(plan_of({"a": "action", "b": "action"}, "t>a", "a>b"), ACCEPTED)
+
+        assert state.open == {"a": Run("a", attempt=1, not_before=None)}
+        assert (state.status, state.error, state.steps_done) == ("running", None, 0)
+
+    def test_the_context_holds_the_input_and_the_execution(self) -> None:
+        """Conditions and templates see both."""
+        context = begin(plan_of({"a": "action"}, "t>a"), ACCEPTED).context
+
+        assert context == {
+            "workflow": INPUT,
+            "execution": {"id": "e-1", "workflowId": "w-1", "startedAt": time_at(0)},
+        }
+
+    def test_a_trigger_that_leads_nowhere_completes_at_once(self) -> None:
+        """Nothing is left to run."""
+        state = begin(plan_of({"a": "action"}), ACCEPTED)
+
+        assert (state.status, state.open, state.outcomes) == ("completed", {}, {})
+
+    def test_branches_without_a_dependency_run_in_parallel(self) -> None:
+        """Both are open."""
+        state = begin(plan_of({"a": "action", "b": "action", "c": "action"}, "t>a", "t>b", "b>c"), ACCEPTED)
+
+        assert set(state.open) == {"a", "b"}
+        assert set(
+            settle(plan_of({"a": "action", "b": "action", "c": "action"}, "t>a", "t>b", "b>c"), state, done("b")).open
+        ) == {"a", "c"}
+
+    def test_the_conditions_of_the_triggers_edges_decide(self) -> None:
+        """A skipped first node is a step, with the time of the start and no attempt."""
+        state = begin(plan_of({"a": "action", "b": "action"}, "t>a?workflow.yes", "t>b?workflow.no"), ACCEPTED)
+
+        assert set(state.open) == {"a"}
+        assert state.outcomes == {"b": Outcome("b", "skipped", None, None, 0, time_at(0), 0)}
+
+    def test_a_start_condition_without_an_answer_fails_the_execution(self) -> None:
+        """Nothing starts, not even what the other edges lead to."""
+        state = begin(plan_of({"a": "action", "b": "action"}, f"t>a?{BROKEN}", "t>b"), ACCEPTED)
+
+        assert (state.status, state.open) == ("failed", {})
+        assert state.error is not None
+        assert state.error.startswith("FLK-0504: the condition of edge t>a?workflow.text > 1 cannot be evaluated: ")
+
+
+class TestEdges:
+    def test_an_edge_without_a_condition_is_taken(self) -> None:
+        """When its source completed."""
+        plan = plan_of({"a": "action", "b": "action"}, "t>a", "a>b")
+        state, runs = advance(plan, begin(plan, ACCEPTED), Settled(time_at(1), (done("a"),)))
+
+        assert runs == [Run("b")]
+        assert state.taken == {"t>a": True, "a>b": True}
+
+    def test_a_condition_sees_the_output_of_its_source(self) -> None:
+        """It is evaluated when its source completed."""
+        plan = plan_of({"a": "action", "b": "action", "c": "action"}, "t>a", "a>b?a.ok == 7", "a>c?a.ok != 7")
+        state = settle(plan, begin(plan, ACCEPTED), done("a", {"ok": 7}))
+
+        assert set(state.open) == {"b"}
+        assert statuses(state) == {"a": "completed", "c": "skipped"}
+
+    @pytest.mark.parametrize(("taken", "opened"), [("true", {"yes1", "yes2", "both"}), ("false", {"no", "both"})])
+    def test_a_conditional_takes_all_edges_of_its_branch_and_those_without_a_handle(
+        self, taken: str, opened: set[str]
+    ) -> None:
+        """The other branch is skipped."""
+        kinds = {"if": "conditional"} | dict.fromkeys(["yes1", "yes2", "no", "both"], "action")
+        plan = plan_of(kinds, "t>if", "if>yes1:true", "if>yes2:true", "if>no:false", "if>both")
+        state = settle(plan, begin(plan, ACCEPTED), branch("if", taken))
+
+        assert set(state.open) == opened
+        assert set(state.outcomes) == {"if", "yes1", "yes2", "no", "both"} - opened
+
+    def test_a_handle_and_a_condition_must_both_hold(self) -> None:
+        """On one edge."""
+        plan = plan_of(
+            {"if": "conditional", "a": "action", "b": "action"},
+            "t>if",
+            "if>a:true?workflow.no",
+            "if>b:true?workflow.yes",
+        )
+
+        assert set(settle(plan, begin(plan, ACCEPTED), branch("if", "true")).open) == {"b"}
+
+    def test_not_taken_propagates(self) -> None:
+        """A skipped node's edges are not taken, whatever their conditions say; they are not even evaluated."""
+        plan = plan_of(dict.fromkeys("abcd", "action"), "t>a", "t>b?workflow.no", f"b>c?{BROKEN}", "c>d?workflow.yes")
+        state = begin(plan, ACCEPTED)
+
+        assert statuses(state) == {"b": "skipped", "c": "skipped", "d": "skipped"}
+        assert (state.status, set(state.open)) == ("running", {"a"})
+
+    def test_an_edge_condition_without_an_answer_fails_the_execution(self) -> None:
+        """The node itself completed; nothing new starts."""
+        plan = plan_of(dict.fromkeys("abc", "action"), "t>a", "a>b", f"a>c?{BROKEN}")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+
+        assert (state.status, statuses(state)) == ("failed", {"a": "completed", "c": "skipped"})
+        assert state.error is not None
+        assert "workflow.text" in state.error
+
+
+class TestJoins:
+    def test_a_join_waits_for_each_incoming_edge(self) -> None:
+        """Also when one was taken already."""
+        plan = plan_of(dict.fromkeys("abc", "action"), "t>a", "t>b", "a>c", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+
+        assert set(state.open) == {"b"}
+        assert set(settle(plan, state, done("b")).open) == {"c"}
+
+    @pytest.mark.parametrize(("join", "status"), [("any", None), ("all", "skipped")])
+    def test_one_taken_edge_is_enough_unless_the_join_wants_all(self, join: str, status: str | None) -> None:
+        """`any` of the taken edges after all are decided, or `all`."""
+        plan = plan_of(dict.fromkeys("abc", "action"), "t>a", "t>b?workflow.no", "a>c", "b>c", join=join)
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+
+        assert statuses(state).get("c") == status
+        assert ("c" in state.open) == (status is None)
+
+    def test_all_runs_when_all_edges_were_taken(self) -> None:
+        """It is no synonym for never."""
+        plan = plan_of(dict.fromkeys("abc", "action"), "t>a", "t>b", "a>c", "b>c", join="all")
+
+        assert set(settle(plan, begin(plan, ACCEPTED), done("a"), done("b")).open) == {"c"}
+
+    def test_a_join_runs_once_though_two_edges_come_from_one_node(self) -> None:
+        """Several handles may lead to the same node."""
+        plan = plan_of({"if": "conditional", "a": "action"}, "t>if", "if>a:true", "if>a:false")
+        state, runs = advance(plan, begin(plan, ACCEPTED), Settled(time_at(1), (branch("if", "true"),)))
+
+        assert runs == [Run("a")]
+        assert state.taken == {"t>if": True, "if>a:true": True, "if>a:false": False}
+
+
+class TestFailures:
+    def test_a_failed_node_fails_the_execution(self) -> None:
+        """With code, node and reason; what follows it is skipped."""
+        plan = plan_of({"a": "executor", "b": "action"}, "t>a", "a>b")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a", "connection refused"))
+
+        assert (state.status, state.error) == ("failed", "FLK-0504: node a failed: connection refused")
+        assert statuses(state) == {"a": "failed", "b": "skipped"}
+
+    def test_an_error_edge_takes_over(self) -> None:
+        """The failure then does not fail the execution, and the other edges are not taken."""
+        plan = plan_of({"a": "executor", "ok": "action", "oops": "action"}, "t>a", "a>ok", "a>oops:error")
+        state = settle(plan, begin(plan, ACCEPTED), Outcome("a", "failed", {"status": 503}, "no"))
+
+        assert (state.status, state.error, set(state.open)) == ("running", None, {"oops"})
+        assert state.context["a"] == {"status": 503}
+        assert settle(plan, state, done("oops")).status == "completed"
+
+    def test_an_error_edge_is_not_taken_when_the_node_completed(self) -> None:
+        """It is skipped."""
+        plan = plan_of({"a": "executor", "ok": "action", "oops": "action"}, "t>a", "a>ok", "a>oops:error")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+
+        assert (set(state.open), statuses(state)["oops"]) == ({"ok"}, "skipped")
+
+    def test_an_error_edge_whose_condition_is_false_takes_nothing_over(self) -> None:
+        """Nobody handles the failure."""
+        plan = plan_of({"a": "executor", "oops": "action"}, "t>a", "a>oops:error?workflow.no")
+
+        assert settle(plan, begin(plan, ACCEPTED), failed("a")).status == "failed"
+
+    @pytest.mark.parametrize("kind", ["conditional", "action"])
+    def test_only_executors_have_error_edges(self, kind: str) -> None:
+        """Another node's failure fails the execution."""
+        plan = plan_of({"a": kind, "b": "action"}, "t>a", "a>b")
+
+        assert settle(plan, begin(plan, ACCEPTED), failed("a")).status == "failed"
+
+    def test_running_branches_finish_their_current_node_and_nothing_new_starts(self) -> None:
+        """Then the execution ends, with what was reached."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"))
+        assert (state.status, set(state.open)) == ("running", {"b"})
+
+        state, runs = advance(plan, state, Settled(time_at(2), (done("b"),)))
+
+        assert (state.status, state.open, runs) == ("failed", {}, [])
+        assert statuses(state) == {"a": "failed", "b": "completed"}
+
+    def test_a_join_that_a_failure_decides_does_not_start(self) -> None:
+        """All of its edges are decided, one was taken, and the execution is lost."""
+        plan = plan_of({"a": "action", "b": "executor", "c": "action"}, "t>a", "t>b", "a>c", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+
+        state, runs = advance(plan, state, Settled(time_at(2), (failed("b"),)))
+
+        assert (state.status, runs) == ("failed", [])
+
+    def test_the_first_failure_is_the_one_that_is_told(self) -> None:
+        """Later ones are steps."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a", "first"), failed("b", "second"))
+
+        assert state.error == "FLK-0504: node a failed: first"
+        assert statuses(state) == {"a": "failed", "b": "failed"}
+
+    def test_what_waits_when_a_branch_fails_is_given_up(self) -> None:
+        """A delay of thirty days would keep the execution from failing."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("b", time_at(50), 2))
+
+        assert settle(plan, state, failed("a"), tick=3).status == "failed"
+
+    def test_a_further_attempt_that_is_being_made_may_end(self) -> None:
+        """Its time had come: it runs, and what it does outside must not be lost."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("b", time_at(2), 2))
+        state = settle(plan, state, failed("a"), tick=3)
+        assert (state.status, set(state.open)) == ("running", {"b"})
+
+        state = settle(plan, state, replace(done("b"), attempts=2), tick=4)
+
+        assert (state.status, state.outcomes["b"].attempts) == ("failed", 2)
+
+    def test_no_further_attempt_is_made_after_another_branch_failed(self) -> None:
+        """It would be something new."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"))
+
+        state, runs = advance(plan, state, Postponed("b", time_at(9), 2))
+
+        assert (state.status, state.open, runs) == ("failed", {}, [])
+
+
+class TestWaiting:
+    def test_a_postponed_node_is_asked_for_again_at_its_time(self) -> None:
+        """With the number of the attempt."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        state, runs = advance(plan, begin(plan, ACCEPTED), Postponed("a", time_at(9), 2))
+
+        assert runs == [Run("a", 2, time_at(9))]
+        assert state.open == {"a": Run("a", 2, time_at(9))}
+        assert advance(plan, state, Postponed("a", time_at(9), 2)) == (state, [])
+
+    def test_a_node_that_is_not_open_cannot_be_postponed(self) -> None:
+        """It ended, or it never began."""
+        plan = plan_of({"a": "action", "b": "action"}, "t>a", "a>b")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+
+        for node_id in ("a", "t", "nobody"):
+            assert advance(plan, state, Postponed(node_id, time_at(9), 2)) == (state, [])
+
+
+class TestEnding:
+    def test_an_execution_completes_when_nothing_is_left_to_run(self) -> None:
+        """Skipped nodes are steps too."""
+        plan = plan_of({"if": "conditional", "a": "action", "b": "action"}, "t>if", "if>a:true", "if>b:false")
+        state = settle(plan, begin(plan, ACCEPTED), branch("if", "false"), done("b"))
+
+        assert (state.status, state.error) == ("completed", None)
+        assert state.steps_done == plan.total_steps == 3
+
+    def test_an_aborted_execution_fails_at_once_with_its_reason(self) -> None:
+        """What was open is given up."""
+        plan = plan_of({"a": "executor", "b": "action"}, "t>a", "a>b")
+        state, runs = advance(plan, begin(plan, ACCEPTED), Aborted(time_at(300), "FLK-0503: late"))
+
+        assert (state.status, state.error, state.open, runs) == ("failed", "FLK-0503: late", {}, [])
+
+    def test_a_failure_before_the_time_limit_stays_the_reason(self) -> None:
+        """The first one counts."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"))
+
+        state, _ = advance(plan, state, Aborted(time_at(300), "FLK-0503: late"))
+
+        assert (state.status, state.error) == ("failed", "FLK-0504: node a failed: no")
+
+    def test_an_execution_is_accepted_once(self) -> None:
+        """A second accepted event says nothing new."""
+        plan = plan_of({"a": "action"}, "t>a")
+        state = begin(plan, ACCEPTED)
+
+        assert advance(plan, state, ACCEPTED) == (state, [])
+
+    @pytest.mark.parametrize("events", [[], [Settled(time_at(1), ())]])
+    def test_a_journal_that_does_not_begin_with_the_acceptance_is_refused(self, events: list[Event]) -> None:
+        """An empty one too."""
+        with pytest.raises(TypeError, match="a journal begins with the accepted event"):
+            fold(plan_of({}), events)
+
+
+class TestData:
+    def test_each_output_is_in_the_context_under_its_node(self) -> None:
+        """A null one is there, a skipped node's is not."""
+        plan = plan_of(dict.fromkeys("abc", "action"), "t>a", "t>b", "t>c?workflow.no")
+        context = settle(plan, begin(plan, ACCEPTED), done("a", {"x": 1}), done("b", None)).context
+
+        assert context.keys() == {"workflow", "execution", "a", "b"}
+        assert (context["a"], context["b"]) == ({"x": 1}, None)
+
+    def test_the_last_set_output_is_the_final_output(self) -> None:
+        """Whatever the other nodes produced."""
+        plan = plan_of({"a": "set_output", "b": "set_output", "c": "action"}, "t>a", "a>b", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), done("a", 1), done("b", {"x": 2}), done("c", 3))
+
+        assert final_output(state) == state.context["output"] == {"x": 2}
+
+    def test_a_set_output_that_failed_sets_nothing(self) -> None:
+        """The final output then tells what there is."""
+        plan = plan_of({"a": "set_output"}, "t>a")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"))
+
+        assert "output" not in state.context
+
+    def test_a_state_is_never_changed_by_what_follows(self) -> None:
+        """Whoever holds one keeps what it was."""
+        plan = plan_of({"a": "action", "b": "action"}, "t>a", "a>b")
+        state = begin(plan, ACCEPTED)
+        before = state.copy()
+
+        settle(plan, state, done("a"), done("b"))
+        advance(plan, state, Postponed("a", time_at(2), 2))
+        advance(plan, state, Aborted(time_at(2), "no"))
+
+        assert state == before
+
+
+# From here on: random graphs.
+
+CONDITIONS: dict[str, Callable[[Any], bool | None]] = {
+    "": lambda _: True,
+    "workflow.yes": lambda _: True,
+    "workflow.no": lambda _: False,
+    "workflow.absent": lambda _: False,
+    "SOURCE.ok": lambda output: bool(output and output["ok"]),
+    BROKEN: lambda _: None,
+}
+"""What each condition gives for the output of its source; None for no answer."""
+
+
+@dataclass(frozen=True)
+class Link:
+    id: str
+    source: str
+    target: str
+    handle: str | None
+    condition: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A graph whose node names are in topological order, and how each node would end if it ran."""
+
+    kinds: dict[str, str]
+    joins: dict[str, str]
+    links: list[Link]
+    ends: dict[str, Outcome]
+
+    def plan(self) -> Plan:
+        nodes = [make_node(id_, kind, self.joins[id_]) for id_, kind in self.kinds.items()]
+        edges = [
+            {
+                "id": link.id,
+                "source": link.source,
+                "target": link.target,
+                "sourceHandle": link.handle,
+                "condition": link.condition.replace("SOURCE", link.source),
+            }
+            for link in self.links
+        ]
+        return make_plan(nodes, edges)
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, *, may_fail: bool = True, kinds: Sequence[str] = tuple(TEMPLATES)) -> Scenario:
+    names = [f"n{number}" for number in range(draw(st.integers(1, 7)))]
+    kind_of = {"t": "trigger"} | {name: draw(st.sampled_from(kinds)) for name in names}
+    order = ["t", *names]
+    pairs = draw(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 7)), max_size=14))
+    pairs += [(draw(st.integers(0, target - 1)), target) for target in range(1, len(order)) if draw(st.booleans())]
+    links = []
+    for source, target in pairs:
+        if source < target < len(order):
+            handle = draw(st.sampled_from(_handles(kind_of[order[source]])))
+            usable = [text for text in CONDITIONS if may_fail or text != BROKEN]
+            condition = draw(st.just("") | st.sampled_from(usable)) if source else draw(st.sampled_from(usable[:4]))
+            links.append(Link(f"e{len(links)}", order[source], order[target], handle, condition))
+    ends = {name: draw(_ends(name, kind_of[name], may_fail=may_fail)) for name in names}
+    joins = {name: draw(st.sampled_from(["any", "any", "all"])) for name in names}
+    del kind_of["t"]
+    return Scenario(kind_of, joins, draw(st.permutations(links)), ends)
+
+
+def _handles(kind: str) -> list[str | None]:
+    return {"conditional": [None, "true", "false"], "executor": [None, None, "error", "success"]}.get(
+        kind, [None, "anything"]
+    )
+
+
+def _ends(name: str, kind: str, *, may_fail: bool) -> st.SearchStrategy[Outcome]:
+    outputs = st.fixed_dictionaries({"ok": st.booleans()})
+    if kind == "conditional":
+        outputs = st.builds(
+            lambda taken, ok: {"ok": ok, "branchTaken": taken}, st.sampled_from(["true", "false"]), st.booleans()
+        )
+    completed = st.builds(Outcome, st.just(name), st.just("completed"), outputs)
+    fails = st.builds(Outcome, st.just(name), st.just("failed"), st.none() | outputs, st.just("no"))
+    return st.one_of(completed, completed, completed, fails) if may_fail else completed
+
+
+@dataclass
+class Reference:
+    """Section 1 of the rules, read literally: everything is derived again from all outcomes after each of them."""
+
+    scenario: Scenario
+    settled: dict[str, Outcome] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+    taken: dict[str, bool] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
+    is_failing: bool = False
+
+    def __post_init__(self) -> None:
+        self._derive(time_at(0))
+
+    @property
+    def open(self) -> set[str]:
+        return self.started - self.settled.keys() - self.given_up
+
+    @property
+    def status(self) -> str:
+        return "running" if self.open else "failed" if self.is_failing else "completed"
+
+    def settle(self, outcome: Outcome, at: str) -> None:
+        if outcome.node_id in self.open:
+            self.settled[outcome.node_id] = outcome
+            self._derive(at)
+
+    def postpone(self, node_id: str, not_before: str) -> None:
+        if node_id in self.open:
+            self.waits[node_id] = not_before
+            if self.is_failing:
+                self.given_up.add(node_id)
+
+    def _derive(self, at: str) -> None:
+        reached = self._reached()
+        self.taken, self.skipped = {}, set()
+        ready = set()
+        failures = False
+        for name in self.scenario.kinds:
+            incoming = [link for link in self.scenario.links if link.target == name and link.source in reached]
+            if name not in reached:
+                continue
+            decisions = []
+            for link in incoming:
+                decision, has_answer = self._decide(link)
+                failures = failures or not has_answer
+                decisions.append(decision)
+                if decision is not None:
+                    self.taken[link.id] = decision
+            if None in decisions:
+                continue
+            if all(decisions) if self.scenario.joins[name] == "all" else any(decisions):
+                ready.add(name)
+            else:
+                self.skipped.add(name)
+        unhandled = {name for name in self.settled if not self._is_handled(name)}
+        self.is_failing = self.is_failing or failures or bool(unhandled)
+        if self.is_failing:
+            self.given_up |= {name for name in self.open if self.waits.get(name, "") > at}
+        else:
+            self.started |= ready
+
+    def _reached(self) -> set[str]:
+        reached = {"t"}
+        for _ in self.scenario.kinds:
+            reached |= {link.target for link in self.scenario.links if link.source in reached}
+        return reached
+
+    def _decide(self, link: Link) -> tuple[bool | None, bool]:
+        """Whether the edge is taken, None as long as that is not known; and whether its condition has an answer."""
+        output: Any = None
+        if link.source != "t":
+            if link.source in self.skipped:
+                return False, True
+            outcome = self.settled.get(link.source)
+            if outcome is None:
+                return None, True
+            output = outcome.output
+            if not self._handle_fits(link, outcome):
+                return False, True
+        answer = CONDITIONS[link.condition](output)
+        return bool(answer), answer is not None
+
+    def _handle_fits(self, link: Link, outcome: Outcome) -> bool:
+        kind = self.scenario.kinds[link.source]
+        if kind == "executor" and link.handle == "error":
+            return outcome.status == "failed"
+        if outcome.status == "failed":
+            return False
+        if kind == "conditional" and link.handle is not None:
+            return bool(outcome.output["branchTaken"] == link.handle)
+        return True
+
+    def _is_handled(self, name: str) -> bool:
+        if self.settled[name].status != "failed":
+            return True
+        return self.scenario.kinds[name] == "executor" and any(
+            self.taken.get(link.id, False)
+            for link in self.scenario.links
+            if link.source == name and link.handle == "error"
+        )
+
+
+def histories(scenario: Scenario, draw: Callable[[st.SearchStrategy[Any]], Any]) -> Iterator[Event]:
+    """Events in a random order, with delays, repetitions, and outcomes of nodes that are not open; without an end."""
+    for tick in range(1, 40):
+        names = draw(st.lists(st.sampled_from(list(scenario.ends)), min_size=1, max_size=3))
+        if draw(st.integers(0, 3)) == 0:
+            yield Postponed(names[0], time_at(draw(st.integers(tick - 1, tick + 3))), draw(st.integers(1, 3)))
+        else:
+            yield Settled(time_at(tick), tuple(scenario.ends[name] for name in names))
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None, max_examples=300)
+def test_every_state_is_what_the_rules_say(scenario: Scenario, data: st.DataObject) -> None:
+    """After each event: the same nodes are open, ended and skipped, the same edges taken, the same status."""
+    plan, reference = scenario.plan(), Reference(scenario)
+    state = begin(plan, ACCEPTED)
+    _assert_same(state, reference)
+    for event in histories(scenario, data.draw):
+        if state.status != "running":
+            break
+        state, _ = advance(plan, state, event)
+        if isinstance(event, Settled):
+            for outcome in event.outcomes:
+                reference.settle(outcome, event.at)
+        elif isinstance(event, Postponed):
+            reference.postpone(event.node_id, event.not_before)
+
+        _assert_same(state, reference)
+
+
+def _assert_same(state: State, reference: Reference) -> None:
+    assert set(state.open) == reference.open
+    assert statuses(state) == {name: end.status for name, end in reference.settled.items()} | dict.fromkeys(
+        reference.skipped, "skipped"
+    )
+    assert state.taken == reference.taken
+    assert state.status == reference.status
+    assert (state.error is not None) == reference.is_failing
+    seen = {name: end.output for name, end in reference.settled.items() if end.output is not None}
+    assert {name: value for name, value in state.context.items() if name in reference.scenario.kinds} == seen
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None)
+def test_every_node_runs_at_most_once_and_is_asked_for_before_it_ends(
+    scenario: Scenario, data: st.DataObject
+) -> None:
+    """Runs are asked for once each; what ended stays as it ended; all that was ever open is accounted for."""
+    plan = scenario.plan()
+    state = begin(plan, ACCEPTED)
+    asked = list(state.open)
+    for event in histories(scenario, data.draw):
+        before = state
+        state, runs = advance(plan, state, event)
+        asked += [run.node_id for run in runs if run.not_before is None]
+
+        assert before.outcomes.items() <= state.outcomes.items()
+        assert before.taken.items() <= state.taken.items()
+        assert all(state.open[run.node_id] == run for run in runs)
+        assert not state.open.keys() & state.outcomes.keys()
+    assert len(set(asked)) == len(asked)
+    assert {node_id for node_id, outcome in state.outcomes.items() if outcome.status != "skipped"} <= set(asked)
+    assert state.steps_done <= plan.total_steps
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None)
+def test_the_fold_of_a_journal_is_the_state_of_the_one_who_wrote_it(scenario: Scenario, data: st.DataObject) -> None:
+    """After every event, through the journal's JSON text; also when somebody else folded the first part."""
+    plan = scenario.plan()
+    state = begin(plan, ACCEPTED)
+    journal: list[Event] = [_through_the_journal(ACCEPTED)]
+    for event in histories(scenario, data.draw):
+        state, _ = advance(plan, state, event)
+        journal.append(_through_the_journal(event))
+
+        assert fold(plan, journal) == state
+
+
+def _through_the_journal(event: Event) -> Event:
+    kind, payload = encode_event(event)
+    return decode_event(kind, jsontext.decode(jsontext.encode(payload)))
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None)
+def test_a_terminal_state_never_changes(scenario: Scenario, data: st.DataObject) -> None:
+    """Whatever comes late, and a time limit ends everything at any time."""
+    plan = scenario.plan()
+    events = list(histories(scenario, data.draw))
+    end_after = data.draw(st.integers(0, len(events) - 1))
+    state = fold(plan, [ACCEPTED, *events[:end_after], Aborted(time_at(50), "FLK-0503: late")])
+    assert state.status in {"completed", "failed"}
+    assert state.open == {}
+
+    for event in [*events, Aborted(time_at(59), "again"), ACCEPTED]:
+        assert advance(plan, state, event) == (state, [])
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None)
+def test_an_outcome_of_a_node_that_is_not_open_is_ignored(scenario: Scenario, data: st.DataObject) -> None:
+    """It came twice, too late, too early, or of a node that this run does not have."""
+    plan = scenario.plan()
+    state = begin(plan, ACCEPTED)
+    for event in histories(scenario, data.draw):
+        state, _ = advance(plan, state, event)
+        closed = [outcome for outcome in scenario.ends.values() if outcome.node_id not in state.open]
+        late = Settled(time_at(59), (*closed, done("t"), done("nobody")))
+
+        assert advance(plan, state, late) == (state, [])
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None)
+def test_outcomes_of_one_event_are_as_good_as_one_event_each(scenario: Scenario, data: st.DataObject) -> None:
+    """How many of them were committed together does not matter."""
+    plan = scenario.plan()
+    together = apart = begin(plan, ACCEPTED)
+    for event in histories(scenario, data.draw):
+        together, _ = advance(plan, together, event)
+        parts = [Settled(event.at, (one,)) for one in event.outcomes] if isinstance(event, Settled) else [event]
+        for part in parts:
+            apart, _ = advance(plan, apart, part)
+
+        assert together == apart
+
+
+@given(scenarios(may_fail=False, kinds=["conditional", "action", "executor"]), st.data())
+@settings(deadline=None)
+def test_the_result_does_not_depend_on_the_order_of_settling(scenario: Scenario, data: st.DataObject) -> None:
+    """As long as no node fails, none sets the output, and conditions look at the input and at their own source."""
+    plan = scenario.plan()
+
+    one, other = (_drive(plan, scenario, data.draw) for _ in range(2))
+
+    assert one.status == other.status == "completed"
+    assert statuses(one) == statuses(other)
+    assert one.taken == other.taken
+    assert final_output(one) == final_output(other)
+    assert one.steps_done == other.steps_done == plan.total_steps
+
+
+@given(scenarios(), st.data())
+@settings(deadline=None)
+def test_whether_an_execution_fails_does_not_depend_on_the_order_of_settling(
+    scenario: Scenario, data: st.DataObject
+) -> None:
+    """Only which failure comes first does."""
+    plan = scenario.plan()
+
+    assert _drive(plan, scenario, data.draw).status == _drive(plan, scenario, data.draw).status
+
+
+def _drive(plan: Plan, scenario: Scenario, draw: Callable[[st.SearchStrategy[Any]], Any]) -> State:
+    state = begin(plan, ACCEPTED)
+    while state.open:
+        chosen = draw(st.sampled_from(sorted(state.open)))
+        state = settle(plan, state, scenario.ends[chosen])
+    return state

@@ -1,0 +1,112 @@
+"""Nodes that need nothing from outside."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from flowker.domain.actions import compile_action
+from flowker.domain.conditions import parse
+from flowker.domain.nodes import Behaviour, Conditional, ExecutorCall, Trigger
+from flowker.domain.retries import RetryPolicy
+from flowker.domain.steps import Failed, Produced, Wait, run_builtin
+
+
+def conditional(text: str) -> Conditional:
+    return Conditional(parse(text), text)
+
+
+def run(
+    behaviour: Behaviour, context: dict[str, Any] | None = None, *, elapsed: bool = False
+) -> Produced | Failed | Wait:
+    return run_builtin(behaviour, context or {}, elapsed=elapsed)
+
+
+@pytest.mark.parametrize(("amount", "result", "branch"), [(101, True, "true"), (Decimal("100.00"), False, "false")])
+def test_a_conditional_tells_its_result_and_the_branch(amount: Any, result: bool, branch: str) -> None:
+    """Its output: the condition as it was written, the result, the branch that is taken."""
+    text = "workflow.amount > 100"
+
+    produced = run(conditional(text), {"workflow": {"amount": amount}})
+
+    assert produced == Produced({"condition": text, "result": result, "branchTaken": branch})
+
+
+def test_a_conditional_without_an_answer_fails_and_names_the_path() -> None:
+    """Ordering needs a value on both sides."""
+    failed = run(conditional("workflow.amount > 100"), {"workflow": {}})
+
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith("the condition cannot be evaluated: ")
+    assert "workflow.amount" in failed.message
+
+
+def test_a_log_and_an_output_are_produced() -> None:
+    """What their templates make of the context."""
+    context = {"workflow": {"amount": Decimal("1.10")}}
+
+    assert run(compile_action({"action": "log"}), context) == Produced({"action": "log"})
+    assert run(compile_action({"action": "set_output", "output": {"a": "{{workflow.amount}}"}}), context) == Produced(
+        {"a": Decimal("1.10")}
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("no {{workflow.reason}}", "no funds"),
+        ("{{workflow.reason}}", "funds"),
+        ("{{workflow.zero}}", "0"),
+        ("{{workflow.paid}}", "false"),
+        ("{{workflow.amount}}", "100000"),
+        ("{{workflow.details}}", '{"limit":1.50}'),
+        ("{{workflow.nothing}}", "the workflow failed here"),
+        ("", "the workflow failed here"),
+    ],
+)
+def test_a_fail_fails_with_its_message_as_text(message: str, text: str) -> None:
+    """The values of references are written as in any other text; without a message there is one that says so."""
+    context = {
+        "workflow": {
+            "reason": "funds",
+            "zero": 0,
+            "paid": False,
+            "amount": Decimal("1E+5"),
+            "details": {"limit": Decimal("1.50")},
+        }
+    }
+
+    assert run(compile_action({"action": "fail", "message": message}), context) == Failed(text)
+
+
+def test_a_fail_message_is_cut() -> None:
+    """It is stored in several places."""
+    assert run(compile_action({"action": "fail", "message": "x" * 501})) == Failed("x" * 500)
+
+
+def test_a_delay_waits_first_and_then_produces_its_seconds() -> None:
+    """The exact number, so that a state and the fold of its journal have the same."""
+    delay = compile_action({"action": "delay", "seconds": Decimal("0.1")})
+
+    assert run(delay) == Wait(0.1)
+    assert repr(run(delay, elapsed=True)) == repr(Produced({"action": "delay", "seconds": Decimal("0.1")}))
+
+
+@pytest.mark.parametrize("action", ["set_output", "log", "fail"])
+def test_what_is_too_large_to_be_an_output_fails_the_node(action: str) -> None:
+    """It neither fills the memory nor breaks the worker."""
+    text = "{{workflow.text}}" * 3
+    behaviour = compile_action({"action": action, "output": text, "message": text})
+
+    failed = run(behaviour, {"workflow": {"text": "x" * 500_000}})
+
+    assert failed == Failed("what is rendered is larger than 1048576 characters")
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Trigger(), ExecutorCall("http.request", None, "POST", "", None, RetryPolicy(), None, {})]
+)
+def test_a_trigger_and_a_call_are_not_built_in(behaviour: Behaviour) -> None:
+    """Asking for it is a bug of the engine."""
+    with pytest.raises(TypeError, match="is not built in"):
+        run(behaviour)

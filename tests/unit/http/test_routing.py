@@ -1,0 +1,173 @@
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from connexion.middleware.abstract import ROUTING_CONTEXT
+from connexion.middleware.routing import RoutingMiddleware
+from connexion.resolver import Resolver
+from starlette.exceptions import HTTPException
+
+from flowker.domain.errors import MethodNotAllowed, PathNotFound
+from flowker.http.document import Specification31
+from flowker.http.routing import Routing
+
+Ask = Callable[..., Awaitable[Any]]
+Serve = Callable[..., Any]
+MakeScope = Callable[..., dict[str, Any]]
+
+
+async def _end(*_: Any) -> None:
+    """The application behind the routing."""
+
+
+@pytest.fixture
+def specification(library: dict[str, Any]) -> Any:
+    return Specification31(library)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def routing(specification: Any) -> Routing:
+    return _with_library(Routing(_end), specification)
+
+
+def _with_library(middleware: Any, specification: Any) -> Any:
+    middleware.add_api(specification, base_path="", resolver=Resolver(lambda _: _end))
+    return middleware
+
+
+async def _route(routing: Routing, scope: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    await routing(scope, _end, _end)
+    return scope["extensions"][ROUTING_CONTEXT]["operation_id"], scope["path_params"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "operation_id", "parameters"),
+    [
+        ("GET", "/version", "getVersion", {}),
+        ("POST", "/books/featured", "featureBook", {}),
+        ("GET", "/books/featured", "getBook", {"id": "featured"}),
+        ("GET", "/books/x/copies/3", "getCopy", {"id": "x", "copy_number": "3"}),
+        ("GET", "/books/x/copies/x", "getCopy", {"id": "x", "copy_number": "x"}),
+        ("POST", "/hooks/orders/paid", "callHook", {"path": "orders/paid"}),
+        ("POST", "/hooks/orders%2Fpaid", "callHook", {"path": "orders/paid"}),
+        ("POST", "/hooks/orders%2fpaid/x%25", "callHook", {"path": "orders/paid/x%"}),
+        ("POST", "/hooks//orders/", "callHook", {"path": "/orders/"}),
+        ("POST", "/hooks/", "callHook", {"path": ""}),
+        ("GET", "/books/a%2Fcopies%2F3", "getBook", {"id": "a/copies/3"}),
+        ("GET", "/books/%C3%A9%2F", "getBook", {"id": "é/"}),
+    ],
+)
+async def test_a_request_reaches_its_operation(
+    routing: Routing, scope: MakeScope, method: str, target: str, operation_id: str, parameters: dict[str, str]
+) -> None:
+    """An encoded slash is part of a parameter, never a border between two segments."""
+    assert await _route(routing, scope(method, target)) == (operation_id, parameters)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/", "", "/versions", "/version/", "//version", "/books%2Ffeatured", "/books/", "/books/x/copies/", "/VERSION"]
+    + ["/books/x/copies/3%0A", "/version%0A", "/hooks/a%0Ab"],
+)
+async def test_an_undocumented_path_is_not_found(routing: Routing, scope: MakeScope, target: str) -> None:
+    """No redirects, no other spelling, and no final newline that a `$` would let through."""
+    request = scope("POST", target)
+
+    with pytest.raises(PathNotFound):
+        await routing(request, _end, _end)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get", "BREW"])
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("/version", "GET"),
+        ("/books", "GET, POST"),
+        ("/books/featured", "DELETE, GET, POST"),
+        ("/books/x", "DELETE, GET"),
+        ("/hooks/orders%2Fpaid", "GET, POST"),
+    ],
+)
+async def test_another_method_is_told_all_that_the_path_has(
+    routing: Routing, scope: MakeScope, method: str, target: str, allowed: str
+) -> None:
+    """HEAD too: Starlette would run the handler of GET for it."""
+    request = scope(method, target)
+
+    with pytest.raises(MethodNotAllowed) as raised:
+        await routing(request, _end, _end)
+
+    assert raised.value.headers == {"allow": allowed}
+
+
+async def test_the_more_concrete_of_two_paths_is_taken(library: dict[str, Any], scope: MakeScope) -> None:
+    """Also where the document has the other one first."""
+    hook = library["paths"]["/hooks/{path}"]
+    parameter = {"name": "x", "in": "path", "required": True, "schema": {"type": "string"}}
+    for path, operation_id in (("/hooks/{x}/last", "within"), ("/hooks/special/{x}", "longer")):
+        operation = {**hook["get"], "operationId": operation_id}
+        library["paths"][path] = {"parameters": [parameter], "get": operation}
+    specification = Specification31(library)  # type: ignore[no-untyped-call]
+    routing = _with_library(Routing(_end), specification)
+
+    assert await _route(routing, scope("GET", "/hooks/a/last")) == ("within", {"x": "a"})
+    assert await _route(routing, scope("GET", "/hooks/special/a")) == ("longer", {"x": "a"})
+    assert await _route(routing, scope("GET", "/hooks/other/a")) == ("callHookGet", {"path": "other/a"})
+
+
+async def test_the_scope_of_another_protocol_passes(routing: Routing) -> None:
+    """The lifespan has no path."""
+    scope = {"type": "lifespan"}
+
+    await routing(scope, _end, _end)
+
+    assert scope == {"type": "lifespan"}
+
+
+async def test_a_scope_without_a_raw_path_is_routed_by_its_path(routing: Routing, scope: MakeScope) -> None:
+    """ASGI lets a server leave it out."""
+    request = scope("GET", "/books/x")
+    del request["raw_path"]
+
+    assert await _route(routing, request) == ("getBook", {"id": "x"})
+
+
+async def test_the_table_finds_what_connexions_own_router_finds(
+    specification: Any, routing: Routing, scope: MakeScope
+) -> None:
+    """Over random paths: the same operation with the same parameters, or none for both."""
+    connexions = _with_library(RoutingMiddleware(_end), specification)
+    chance = random.Random(1)  # noqa: S311 (nothing here is secret)
+    words = ["books", "hooks", "copies", "featured", "version", "animals", "a", "3", "é", ""]
+
+    for _ in range(3000):
+        path = "/" + "/".join(chance.choice(words) for _ in range(chance.randint(1, 5)))
+        method = chance.choice(["GET", "POST", "DELETE", "PUT"])
+
+        assert await _found(routing, scope(method, path)) == await _found(connexions, scope(method, path))
+
+
+async def _found(middleware: Any, scope: dict[str, Any]) -> tuple[Any, Any] | None:
+    reached: list[dict[str, Any]] = []
+
+    async def end(scope: dict[str, Any], *_: Any) -> None:
+        reached.append(scope)
+
+    middleware.app = end
+    if not isinstance(middleware, Routing):
+        inner = middleware.router.routes[0].app
+        inner.redirect_slashes = False
+        inner.default = _nothing
+        for route in inner.routes:
+            route.endpoint.next_app = end
+    try:
+        await middleware({**scope, "app": None}, _end, _end)
+    except (HTTPException, PathNotFound, MethodNotAllowed):
+        return None
+    found = reached[0]
+    return found["extensions"][ROUTING_CONTEXT]["operation_id"], found["path_params"]
+
+
+async def _nothing(*_: Any) -> None:
+    raise PathNotFound

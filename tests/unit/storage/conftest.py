@@ -1,0 +1,164 @@
+"""A real SQLite file for each test, and makers of what is stored in it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from flowker.domain.audit import SYSTEM, AuditEvent
+from flowker.domain.errors import FlowkerError
+from flowker.storage import database
+from flowker.storage.database import Store, upgrade
+from flowker.storage.executions import Acceptance, Progress
+from flowker.storage.workflows import StoredWorkflow
+
+NOON = "2026-03-17T12:00:00.000000Z"
+ONE = "2026-03-17T13:00:00.000000Z"
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a database without rows: copying them is faster than migrating for each test."""
+    path = tmp_path_factory.mktemp("empty") / "flowker.db"
+    upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def url(tmp_path: Path, empty_database: bytes) -> str:
+    path = tmp_path / "flowker.db"
+    path.write_bytes(empty_database)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    started = Store(url)
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    """The writer's kind of connection, inside a transaction."""
+    engine = database._engine(url, read_only=False)
+    with engine.connect() as opened, opened.begin():
+        yield opened
+    engine.dispose()
+
+
+@pytest.fixture
+def make_workflow() -> Callable[..., StoredWorkflow]:
+    numbers = count(1)
+
+    def make(**changes: Any) -> StoredWorkflow:
+        number = next(numbers)
+        workflow = StoredWorkflow(
+            id=f"workflow-{number:03}",
+            name=f"Workflow {number}",
+            description="",
+            status="draft",
+            revision=1,
+            nodes=[],
+            edges=[],
+            metadata={},
+            created_at=NOON,
+            updated_at=NOON,
+        )
+        return replace(workflow, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_audit_event() -> Callable[..., AuditEvent]:
+    numbers = count(1)
+
+    def make(**changes: Any) -> AuditEvent:
+        event = AuditEvent(
+            event_id=f"event-{next(numbers):05}",
+            event_type="EXECUTION_STARTED",
+            action="EXECUTE",
+            result="SUCCESS",
+            resource_type="execution",
+            resource_id="execution-00001",
+            actor=SYSTEM,
+            timestamp=NOON,
+        )
+        return replace(event, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_acceptance(make_audit_event: Callable[..., AuditEvent]) -> Callable[..., Acceptance]:
+    """Of `workflow-001` in revision 1, unless told otherwise."""
+    numbers = count(1)
+
+    def make(**changes: Any) -> Acceptance:
+        id_ = f"execution-{next(numbers):05}"
+        acceptance = Acceptance(
+            execution_id=id_,
+            workflow_id="workflow-001",
+            revision=1,
+            trigger_node_id="hook",
+            idempotency_key=None,
+            input_digest=None,
+            journal_payload='{"input":{}}',
+            total_steps=2,
+            started_at=NOON,
+            deadline_at=ONE,
+            audit=make_audit_event(resource_id=id_),
+        )
+        return replace(acceptance, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_progress() -> Callable[..., Progress]:
+    def make(execution_id: str, **changes: Any) -> Progress:
+        progress = Progress(
+            execution_id=execution_id,
+            first_seq=1,
+            events=[("settled", "{}")],
+            status="running",
+            current_step_number=1,
+            completed_at=None,
+            error_message=None,
+            wake_at=None,
+            audit=[],
+        )
+        return replace(progress, **changes)
+
+    return make
+
+
+@pytest.fixture
+def read_plans(connection: Connection) -> Callable[..., list[str]]:
+    """Runs a function on the connection and returns the query plan of each statement that it executed."""
+
+    def read(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[str]:
+        statements: list[tuple[str, Any]] = []
+
+        def note(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
+            statements.append((statement, parameters[0] if many else parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        with suppress(FlowkerError):
+            function(connection, *args, **kwargs)
+        event.remove(connection, "before_cursor_execute", note)
+        return [_plan(connection, statement, parameters) for statement, parameters in statements]
+
+    return read
+
+
+def _plan(connection: Connection, statement: str, parameters: Any) -> str:
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    return "\n".join(row.detail for row in rows)
