@@ -60,9 +60,9 @@ def failure(error: BaseException) -> Failure:
 
 def log_database_error(error: BaseException) -> None:
     """Name the error by the driver's own words, which hold neither SQL nor values."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
     # A log that cannot be written must not end a storage thread.
     with suppress(Exception):
+        cause = error.orig if isinstance(error, DBAPIError) else error
         _log.error("database_failed", error=type(cause).__name__, detail=str(cause).partition("\n")[0])
 
 

@@ -15,6 +15,7 @@ from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
 
 LIBRARY = Path(__file__).parent / "library.yaml"
+KEYS = ApiKeys(["good"])
 BOOK = {"id": "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "name": "Emma", "createdAt": "2026-03-17T14:35:00.000000Z"}
 
 
@@ -126,11 +127,20 @@ def handlers() -> dict[str, Callable[..., Any]]:
     return dict(HANDLERS)
 
 
-@pytest.fixture
-def serve(library: dict[str, Any], handlers: dict[str, Callable[..., Any]]) -> Callable[..., ASGIApp]:
-    """Serve the library, some of its handlers replaced; its key is `good`."""
+@pytest.fixture(scope="session")
+def unchanged_library_app(loaded_library: dict[str, Any]) -> ASGIApp:
+    return build_asgi(loaded_library, HANDLERS, keys=KEYS)
 
-    def serve(keys: ApiKeys | None = ApiKeys(["good"]), **replaced: Any) -> ASGIApp:
+
+@pytest.fixture
+def serve(
+    library: dict[str, Any], handlers: dict[str, Callable[..., Any]], unchanged_library_app: ASGIApp
+) -> Callable[..., ASGIApp]:
+    """Serve the library; with other keys or handlers it is built anew, from the document as the test has it."""
+
+    def serve(keys: ApiKeys | None = KEYS, **replaced: Any) -> ASGIApp:
+        if keys is KEYS and not replaced:
+            return unchanged_library_app
         return build_asgi(library, {**handlers, **replaced}, keys=keys)
 
     return serve

@@ -68,7 +68,7 @@ async def test_a_request_reaches_its_operation(
 @pytest.mark.parametrize(
     "target",
     ["/", "", "/versions", "/version/", "//version", "/books%2Ffeatured", "/books/", "/books/x/copies/", "/VERSION"]
-    + ["/books/x/copies/3%0A", "/version%0A", "/hooks/a%0Ab"],
+    + ["/books/x/copies%0A", "/version%0A", "/hooks/a%0Ab"],
 )
 async def test_an_undocumented_path_is_not_found(routing: Routing, scope: MakeScope, target: str) -> None:
     """No redirects, no other spelling, and no final newline that a `$` would let through."""

@@ -1,0 +1,167 @@
+"""What proves to the far side who calls: the authentication of a configuration, as headers or query parameters."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from flowker.executors.refusals import CallRefused
+
+API_KEY_NAME = "X-API-Key"
+
+MASK = "********"
+
+MASKED_CHARACTERS_MIN = 6
+"""A shorter secret is not looked for: it would be found everywhere, and hides nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is added to a request, and the texts that must not appear anywhere else."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def mask(self, text: str) -> str:
+        """The text without the secrets."""
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+
+NO_CREDENTIALS = Credentials()
+
+
+def read_credentials(authentication: Any) -> Credentials:
+    """The credentials of `{type, config}`, or `CallRefused`."""
+    if authentication is None:
+        return NO_CREDENTIALS
+    if not isinstance(authentication, Mapping):
+        raise CallRefused("the authentication of the configuration is not an object")
+    read = _READERS.get(authentication.get("type"))
+    if read is None:
+        raise CallRefused("the configuration has an authentication of unknown type")
+    config = authentication.get("config") or {}
+    if not isinstance(config, Mapping):
+        raise CallRefused("the authentication of the configuration has no config object")
+    return read(config)
+
+
+def maskable(secrets: Iterable[str]) -> tuple[str, ...]:
+    """The secrets as they may come back: plain, in JSON, in a URL. Longest first, so that none leaves a rest."""
+    long = [secret for secret in secrets if len(secret) >= MASKED_CHARACTERS_MIN]
+    spellings = {
+        spelling for secret in long for spelling in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))
+    }
+    return tuple(sorted(spellings, key=len, reverse=True))
+
+
+def _read_none(_: Mapping[str, Any]) -> Credentials:
+    return NO_CREDENTIALS
+
+
+def _read_api_key(config: Mapping[str, Any]) -> Credentials:
+    key = _text(config, "key")
+    name = _text(config, "header" if "header" in config else "header_name", API_KEY_NAME)
+    prefix = _text(config, "prefix", "")
+    # "Bearer" wants a space before the key, "sk_" and "key=" do not.
+    value = f"{prefix} {key}" if prefix[-1:].isalnum() else f"{prefix}{key}"
+    location = config.get("location", "header")
+    if location == "header":
+        return Credentials(headers={_header_name(name): value}, secrets=maskable([key]))
+    if location == "query":
+        return Credentials(query={name: value}, secrets=maskable([key]))
+    raise CallRefused("the location of the API key is neither header nor query")
+
+
+def _read_bearer(config: Mapping[str, Any]) -> Credentials:
+    token = _text(config, "token")
+    return Credentials(headers={"Authorization": f"Bearer {token}"}, secrets=maskable([token]))
+
+
+def _read_basic(config: Mapping[str, Any]) -> Credentials:
+    username, password = _text(config, "username"), _text(config, "password", "")
+    if ":" in username:
+        raise CallRefused("the user name of the authentication has a colon")  # RFC 7617, section 2
+    encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return Credentials(headers={"Authorization": f"Basic {encoded}"}, secrets=maskable([encoded, password]))
+
+
+def _refuse_oidc(_: Mapping[str, Any]) -> Credentials:
+    raise CallRefused("OIDC authentication is not supported by this version")
+
+
+_READERS: Mapping[Any, Callable[[Mapping[str, Any]], Credentials]] = {
+    "none": _read_none,
+    "api_key": _read_api_key,
+    "bearer": _read_bearer,
+    "basic": _read_basic,
+    "oidc_client_credentials": _refuse_oidc,
+    "oidc_user": _refuse_oidc,
+}
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|[\ud800-\udfff]")
+
+
+def _text(config: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = config.get(name, default)
+    if not isinstance(value, str) or (default is None and not value) or _CONTROL.search(value):
+        raise CallRefused(f"the {name} of the authentication is missing or not valid")
+    return value
+
+
+def _header_name(name: str) -> str:
+    if _TOKEN.fullmatch(name) is None:
+        raise CallRefused("the header of the API key is not a header name")
+    return name
+
+
+def _type_schema(name: str, properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
+    config = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": {"type": {"const": name}, "config": config},
+        "required": ["type", "config"] if required else ["type"],
+        "additionalProperties": False,
+    }
+
+
+_FILLED: Mapping[str, Any] = {"type": "string", "minLength": 1}
+_OIDC: Mapping[str, Any] = {
+    "issuer_url": {"type": "string", "format": "uri"},
+    "client_id": _FILLED,
+    "client_secret": _FILLED,
+    "scopes": {"type": "array", "items": _FILLED},
+    "audience": {"type": "string"},
+}
+
+SCHEMA: Mapping[str, Any] = {
+    "oneOf": [
+        _type_schema("none", {}, []),
+        _type_schema(
+            "api_key",
+            {
+                "key": _FILLED,
+                "header": {**_FILLED, "default": API_KEY_NAME},
+                "header_name": {**_FILLED, "default": API_KEY_NAME},
+                "location": {"enum": ["header", "query"], "default": "header"},
+                "prefix": {"type": "string"},
+            },
+            ["key"],
+        ),
+        _type_schema("bearer", {"token": _FILLED}, ["token"]),
+        _type_schema("basic", {"username": _FILLED, "password": {"type": "string"}}, ["username", "password"]),
+        _type_schema("oidc_client_credentials", _OIDC, ["issuer_url", "client_id", "client_secret"]),
+        _type_schema(
+            "oidc_user",
+            {**_OIDC, "username": _FILLED, "password": _FILLED},
+            ["issuer_url", "client_id", "username", "password"],
+        ),
+    ]
+}
+"""Any authentication of a configuration, as JSON Schema."""

@@ -1,0 +1,150 @@
+"""The one way out: a pooled client that sends what executors prepare, within their bounds, and never raises."""
+
+import asyncio
+import traceback
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from flowker.executors.calls import (
+    Call,
+    CallFailed,
+    CallResult,
+    CallSucceeded,
+    OutgoingRequest,
+    ProviderConfiguration,
+)
+from flowker.executors.egress import AddressNotAllowed, Egress
+from flowker.executors.redirects import REDIRECTS_MAX, STATUSES, next_request
+from flowker.executors.refusals import CallRefused
+from flowker.executors.registry import EXECUTORS
+from flowker.executors.responses import read_result
+
+__all__ = ["Call", "CallFailed", "CallResult", "CallSucceeded", "Caller", "ProviderConfiguration"]
+
+CONNECTIONS_MAX = 1_000
+
+CONNECTIONS_PER_ORIGIN_MAX = 100
+"""One slow far side must not take all the connections."""
+
+CONNECT_TIMEOUT_S = 10.0
+
+_log = structlog.get_logger("flowker.executors")
+
+
+class Caller:
+    """Makes calls over one pool of connections.
+
+    `egress_allow` names the networks that may be called although they are not public. The rule belongs to the pool:
+    a connection that is kept alive was made under it.
+    """
+
+    def __init__(self, *, egress_allow: Sequence[str] = ()) -> None:
+        self._egress = Egress(egress_allow)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS_MAX,
+            limit_per_host=CONNECTIONS_PER_ORIGIN_MAX,
+            socket_factory=self._egress.open_socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            # The time of a call as a whole is bounded in `call`.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        )
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(self, call: Call) -> CallResult:
+        """Make one attempt. Whatever happens is a result; only being cancelled is raised."""
+        try:
+            request = _prepare(call)
+            return await self._send_in_time(request)
+        except CallRefused as refused:
+            return CallFailed(str(refused), retryable=False)
+        except (aiohttp.ClientError, OSError) as error:
+            return _failure(error)
+        except Exception as error:  # noqa: BLE001 - the engine relies on an answer to every call
+            # The message of an error may have a secret in it: only its type and the place are logged.
+            _log.error(
+                "call_broke",
+                execution_id=call.execution_id,
+                node_id=call.node_id,
+                error=type(error).__name__,
+                place=traceback.format_tb(error.__traceback__),
+            )
+            return CallFailed("the call failed inside of Flowker", retryable=False)
+
+    async def _send_in_time(self, request: OutgoingRequest) -> CallResult:
+        deadline = asyncio.timeout(request.timeout_s)
+        try:
+            async with deadline:
+                return await self._send(request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return CallFailed(f"there was no complete response within {request.timeout_s:g} s", retryable=True)
+
+    async def _send(self, request: OutgoingRequest) -> CallResult:
+        if self._session is None:
+            raise CallRefused("Flowker is stopping")
+        for _ in range(REDIRECTS_MAX + 1):
+            credentials = request.credentials
+            async with self._session.request(
+                request.method,
+                _with_query(request.url, credentials.query),
+                headers=[*request.headers.items(), *credentials.headers.items()],
+                data=request.body,
+                allow_redirects=False,
+            ) as response:
+                location = response.headers.get("Location")
+                if not (request.allow_redirects and response.status in STATUSES and location is not None):
+                    return await read_result(response, request)
+                request = next_request(request, response.status, location)
+        raise CallRefused(f"the far side redirects more than {REDIRECTS_MAX} times")
+
+
+def _with_query(url: URL, parameters: Mapping[str, str]) -> URL:
+    if not parameters:
+        return url
+    separator = "&" if url.raw_query_string else "?"
+    return URL(f"{url}{separator}{urlencode(parameters, quote_via=quote)}", encoded=True)
+
+
+def _prepare(call: Call) -> OutgoingRequest:
+    executor = EXECUTORS.get(call.executor_id)
+    if executor is None:
+        raise CallRefused("the executor is not in the catalog")
+    if executor.provider_id != call.configuration.provider_id:
+        raise CallRefused("the provider configuration belongs to another provider")
+    return executor.prepare(call)
+
+
+def _failure(error: Exception) -> CallFailed:
+    """What a failed exchange means. The words are ours: those of the error may show addresses or secrets."""
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressNotAllowed):
+        return CallFailed("address not allowed", retryable=False)
+    for types, message, retryable in _FAILURES:
+        if isinstance(error, types):
+            return CallFailed(message, retryable)
+    return CallFailed("the connection to the far side was lost", retryable=True)
+
+
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
+    ((aiohttp.ClientConnectorCertificateError,), "the certificate of the far side is not valid", False),
+    ((aiohttp.InvalidURL,), "the URL is not valid", False),
+    ((aiohttp.ClientConnectorDNSError,), "the host name of the far side does not resolve", True),
+    ((aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError), "no connection to the far side", True),
+    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the response is broken or incomplete", True),
+)
+"""From the special to the general, since the errors of aiohttp inherit from each other."""

@@ -1,0 +1,133 @@
+"""The store as a whole, the engine's lock, and what makes an SQLite file durable."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from flowker.domain.errors import InternalError
+from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade
+
+
+def read_settings(connection: Connection) -> dict[str, object]:
+    names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+    return {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in names}
+
+
+async def test_a_commit_is_durable(store: Store) -> None:
+    """Write-ahead log, flushed at each commit; a writer waits for another process."""
+    settings = await store.write(read_settings)
+
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+async def test_an_upgraded_store_is_current(store: Store) -> None:
+    """What readiness asks."""
+    assert await store.check()
+
+
+async def test_a_schema_of_another_version_is_noticed(store: Store) -> None:
+    """The database answers, and is not the one that this version needs."""
+
+    def outdate(connection: Connection) -> None:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+
+    await store.write(outdate)
+
+    assert not await store.check()
+
+
+async def test_a_store_starts_without_its_database(tmp_path: Path) -> None:
+    """It refuses until the database is there, makes no empty one, and needs no new start."""
+    url = f"sqlite:///{tmp_path / 'late.db'}"
+    store = Store(url)
+    await store.start()
+
+    with pytest.raises(InternalError):
+        await store.check()
+    assert not (tmp_path / "late.db").exists()
+    upgrade(url)
+
+    assert await store.check()
+    assert (await store.write(read_settings))["journal_mode"] == "wal"
+    await store.stop()
+
+
+async def test_a_store_that_never_started_stops(url: str) -> None:
+    """As when something else fails while the service starts."""
+    store = Store(url)
+
+    await store.stop()
+
+    with pytest.raises(InternalError):
+        await store.check()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://localhost/flowker"])
+def test_only_a_file_is_a_store(url: str) -> None:
+    """Memory is not durable; other databases are not supported yet."""
+    with pytest.raises(ValueError, match="sqlite:///"):
+        Store(url)
+
+
+def test_a_path_with_special_characters_is_a_path(tmp_path: Path) -> None:
+    """Percent signs, hashes and spaces mean themselves."""
+    path = tmp_path / "50% of it, #1.db"
+
+    upgrade(f"sqlite:///{path}")
+
+    assert path.exists()
+
+
+def test_a_database_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    """In the driver's words."""
+    (tmp_path / "text.db").write_text("not a database at all" * 100)
+
+    with pytest.raises(DatabaseUnusable, match="unable to open"):
+        upgrade(f"sqlite:///{tmp_path}/nowhere/x.db")
+    with pytest.raises(DatabaseUnusable, match="not a database"):
+        upgrade(f"sqlite:///{tmp_path}/text.db")
+
+
+class TestEngineLock:
+    def test_one_engine_has_the_store(self, url: str) -> None:
+        """The second is told, and gets its turn after a release."""
+        first, second = EngineLock(url), EngineLock(url)
+
+        taken = [first.acquire(), second.acquire()]
+        first.release()
+
+        assert taken == [True, False]
+        assert second.acquire()
+        second.release()
+
+    def test_release_without_a_lock_does_nothing(self, url: str) -> None:
+        """As when a start failed half way."""
+        lock = EngineLock(url)
+
+        lock.release()
+
+        assert lock.acquire()
+        lock.release()
+
+    def test_the_lock_ends_with_its_process(self, url: str) -> None:
+        """Nobody has to clean up after a crash."""
+        program = (
+            "import os, sys; from flowker.storage.database import EngineLock; "
+            "lock = EngineLock(sys.argv[1]); print(lock.acquire(), flush=True); sys.stdin.read()"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        lock = EngineLock(url)
+
+        answers = [process.stdout.readline().strip(), lock.acquire()]
+        process.kill()
+        process.communicate()
+
+        assert answers == ["True", False]
+        assert lock.acquire()
+        lock.release()

@@ -1,0 +1,383 @@
+"""The pages against the code: what a page lists is what there is, and what it links to exists."""
+
+import configparser
+import importlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from flowker import __version__, demo
+from flowker.app import document_path
+from flowker.domain import executions, retries, workflows
+from flowker.domain.errors import FlowkerError, WorkflowNotEditable
+from flowker.http.document import load
+from flowker.http.errors import STATUS, classes_by_code
+from flowker.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def fences(name: str, language: str) -> list[str]:
+    """The code blocks of a page that are in this language."""
+    return [text for found, text in _FENCE.findall(read(name)) if found == language]
+
+
+def prose(page: Path) -> str:
+    """The text of a page without its code blocks."""
+    return _FENCE.sub("", page.read_text())
+
+
+def table(name: str, *columns: str) -> list[list[str]]:
+    """The rows of the table of a page that has these columns."""
+    lines = iter(read(name).splitlines())
+    for line in lines:
+        if line == f"| {' | '.join(columns)} |":
+            next(lines)
+            return list(_rows(lines))
+    raise AssertionError(f"{name} has no table of {columns}")
+
+
+def transitions(name: str, number: int) -> list[tuple[str, str, str]]:
+    """The arrows of a page's state diagram: from, to, label."""
+    diagram = [text for text in fences(name, "mermaid") if text.startswith("stateDiagram")][number]
+    return re.findall(r"^\s*(\S+) --> (\w+|\[\*\])(?:: (\w+))?$", diagram, re.MULTILINE)
+
+
+def tox_environments() -> dict[str, str]:
+    """The environments of tox.ini with their descriptions."""
+    return {
+        name.removeprefix("testenv:"): _tox()[name]["description"] for name in _tox() if name.startswith("testenv:")
+    }
+
+
+def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+REFUSALS = table("docs/errors.md", "Code", "Status", "Class", "When")
+INSIDE = table("docs/errors.md", "Code", "What happened")
+RETRY = table("docs/executions.md", "Member", "Range", "Default")
+BOUNDS = table("docs/architecture.md", "Bound", "Value", "Where it stands")
+
+
+class TestErrors:
+    def test_every_class_has_its_row_and_every_row_its_class(self) -> None:
+        """Code, status and class are the ones of the code."""
+        rows = [(code, int(status), kind) for code, status, kind, _ in REFUSALS]
+
+        assert rows == [(kind.code, STATUS[kind], kind.__name__) for _, kind in sorted(classes_by_code().items())]
+
+    def test_every_class_has_a_code_of_its_own(self) -> None:
+        """Programs decide by the code."""
+        kinds = set(_descendants(FlowkerError))
+
+        assert set(classes_by_code().values()) == kinds
+        assert set(STATUS) == kinds
+
+    def test_every_row_says_when(self) -> None:
+        """A code without a reason helps nobody."""
+        assert [row for row in REFUSALS if len(row[3]) < 15] == []
+
+    def test_the_example_has_the_shape_that_is_answered(self) -> None:
+        """Only the documented members, and a code with its own message."""
+        example = json.loads(fences("docs/errors.md", "json")[0])
+        kind = classes_by_code()[example["code"]]
+
+        assert list(example) == ["code", "title", "message", "fields"]
+        assert example["message"] == kind.message
+
+    def test_codes_inside_an_execution_are_the_ones_that_the_engine_writes(self) -> None:
+        """Each is written by the code as text before a colon."""
+        sources = "\n".join(path.read_text() for path in ROOT.glob("flowker/**/*.py"))
+        written = re.findall(r'"(FLK-[0-9]{4}): ', sources)
+
+        assert [code for code, _ in INSIDE] == sorted(set(written))
+
+
+class TestCodesInTheDocument:
+    def test_every_code_of_the_document_has_its_row(self) -> None:
+        """A code that the document names is one that somebody can meet."""
+        known = {*classes_by_code(), *(code for code, _ in INSIDE)}
+
+        assert codes_in(load(document_path())) - known == set()
+
+    def test_codes_of_parameters_and_fields_are_bad_requests(self) -> None:
+        """What the contract refuses by itself is a 400."""
+        statuses = {code: STATUS[classes_by_code()[code]] for code in contract_codes(load(document_path()))}
+
+        assert statuses
+        assert set(statuses.values()) == {400}
+
+    def test_a_code_stands_under_its_own_status(self) -> None:
+        """A response that names a code has the status of its class."""
+        misplaced = [
+            (operation, status, code)
+            for operation, status, response in responses(load(document_path()))
+            for code in codes_in(response)
+            if STATUS[classes_by_code()[code]] != status
+        ]
+
+        assert misplaced == []
+
+
+class TestSettings:
+    def test_every_setting_has_its_row(self) -> None:
+        """Name, default and description, in the order of the class."""
+        rows = [tuple(row) for row in table("docs/settings.md", "Setting", "Default", "What it decides")]
+
+        assert rows == [
+            (field.alias, shown_default(str(field.alias), field.default), field.description)
+            for field in Settings.model_fields.values()
+        ]
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_settings_that_a_page_names_exist(self, page: Path) -> None:
+        """A name with our prefix that is no setting stops the start of whoever believes the page."""
+        named = set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", page.read_text()))
+
+        assert named - {field.alias for field in Settings.model_fields.values()} == set()
+
+
+class TestExecutions:
+    def test_the_diagram_of_a_workflow_is_its_transitions(self) -> None:
+        """States, arrows and the status that a workflow is created in."""
+        arrows = transitions("docs/executions.md", 0)
+        changes = {source: target for source, target, _ in arrows if "[*]" not in {source, target}}
+
+        assert changes == dict(workflows.TRANSITIONS)
+        assert {state for source, target, _ in arrows for state in (source, target)} - {"[*]"} == set(
+            get_args(workflows.Status)
+        )
+        assert [target for source, target, _ in arrows if source == "[*]"] == ["draft"]
+
+    def test_the_diagram_of_a_workflow_names_its_operations(self) -> None:
+        """Each label is the last segment of the path that makes the change."""
+        labels = {label for source, _, label in transitions("docs/executions.md", 0) if source != "[*]"} - {"delete"}
+        paths = load(document_path())["paths"]
+
+        assert {f"/v1/workflows/{{id}}/{label}" for label in labels} <= paths.keys()
+
+    def test_the_diagram_of_a_workflow_says_when_it_can_be_deleted(self) -> None:
+        """In every status but one."""
+        ends = {source for source, target, label in transitions("docs/executions.md", 0) if label == "delete"}
+
+        assert ends == {status for status in get_args(workflows.Status) if deletable(status)}
+
+    def test_the_diagram_of_an_execution_is_its_statuses(self) -> None:
+        """The one status that is not shown is explained."""
+        arrows = transitions("docs/executions.md", 1)
+        states = {state for source, target, _ in arrows for state in (source, target)} - {"[*]"}
+
+        assert states == set(get_args(executions.Status)) - {"pending"}
+        assert "`pending`" in read("docs/executions.md")
+
+    def test_the_diagram_of_an_execution_ends_in_its_terminal_statuses(self) -> None:
+        """And nothing leads out of them."""
+        arrows = transitions("docs/executions.md", 1)
+        ends = {source for source, target, _ in arrows if target == "[*]"}
+        on = {source for source, target, _ in arrows if target != "[*]"} - {"[*]"}
+
+        assert ends == executions.TERMINAL
+        assert on == set(get_args(executions.Status)) - executions.TERMINAL - {"pending"}
+
+    def test_the_journal_has_the_kinds_that_are_listed(self) -> None:
+        """A kind is the name of its event."""
+        kinds = [kind for kind, _ in table("docs/executions.md", "Kind", "What happened")]
+
+        assert kinds == [event.__name__.lower() for event in get_args(executions.Event)]
+
+    def test_the_defaults_of_retries_are_those_of_the_policy(self) -> None:
+        """Members and defaults of `retry`."""
+        defaults = {member: float(default) for member, _, default in RETRY}
+        policy = retries.compile_retry({})
+
+        assert defaults == {
+            "maxAttempts": policy.max_attempts,
+            "backoffSeconds": policy.backoff_s,
+            "maxBackoffSeconds": policy.max_backoff_s,
+        }
+
+    @pytest.mark.parametrize("end", [0, 1], ids=["least", "most"])
+    def test_the_ranges_of_retries_are_those_of_the_policy(self, end: int) -> None:
+        """Both ends are allowed, and nothing beyond them."""
+        for member, range_, _ in RETRY:
+            bound = Decimal(range_.split(" to ")[end])
+            beyond = bound + (1 if end else -1)
+
+            assert retries.compile_retry({member: exact(bound)}) is not None
+            with pytest.raises(ValueError, match=member):
+                retries.compile_retry({member: exact(beyond)})
+
+
+class TestArchitecture:
+    @pytest.mark.parametrize(("value", "constant"), [(row[1], row[2]) for row in BOUNDS])
+    def test_a_bound_has_the_value_that_the_page_says(self, value: str, constant: str) -> None:
+        """Constants are read from the module that the page names."""
+        module, _, name = constant.rpartition(".")
+
+        assert str(getattr(importlib.import_module(module), name)) == value
+
+    def test_every_decision_is_linked(self) -> None:
+        """In order, by the title that it has."""
+        listed = re.findall(r"^([0-9]+)\. \[(.+)\]\(decisions/(.+)\)$", read("docs/architecture.md"), re.MULTILINE)
+
+        assert [name for _, _, name in listed] == [page.name for page in DECISIONS]
+        assert [f"# {number}. {title}" for number, title, _ in listed] == [
+            page.read_text().partition("\n")[0] for page in DECISIONS
+        ]
+
+    @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+    def test_a_decision_has_its_three_parts_on_one_page(self, page: Path) -> None:
+        """Context, decision, consequences; more than a page is an essay."""
+        text = page.read_text()
+
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+        assert text.count("\n") < 50
+
+
+class TestCommands:
+    def test_the_test_command_of_the_readme_is_what_the_pipeline_runs(self) -> None:
+        """Character for character, in the README and in CONTRIBUTING."""
+        command = read(".ci/run").splitlines()[-1]
+
+        assert f"{command}\n" in fences("README.md", "sh")
+        assert f"{command}\n" in fences("CONTRIBUTING.md", "sh")
+
+    def test_the_curl_of_the_readme_is_the_one_that_serve_prints(self) -> None:
+        """With a key in place of the dots it works as pasted."""
+        assert f"{demo.curl('http://127.0.0.1:4021', 'flk_…')}\n" in fences("README.md", "sh")
+
+    def test_the_menu_lists_every_environment(self) -> None:
+        """Those that `tox` runs first, in its order, with the descriptions of tox.ini."""
+        run = [name.strip() for name in _tox()["tox"]["env_list"].split(",")]
+        rows = [tuple(row) for row in table("CONTRIBUTING.md", "Environment", "What it does", "In `tox`")]
+        described = tox_environments()
+
+        assert [name for name, _, where in rows if where == "yes"] == run
+        assert {name: (what, where) for name, what, where in rows} == {
+            name: (what, "yes" if name in run else "by name") for name, what in described.items()
+        }
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_environments_that_a_page_names_exist(self, page: Path) -> None:
+        """What is told to run can be run."""
+        named = {name for names in re.findall(r"tox -e ([\w,]+)", page.read_text()) for name in names.split(",")}
+
+        assert named - tox_environments().keys() == set()
+
+    def test_the_changelog_has_the_version(self) -> None:
+        """Under its own heading, below what is not released."""
+        headings = re.findall(r"^## \[(.+?)\]", read("CHANGELOG.md"), re.MULTILINE)
+
+        assert headings[:2] == ["Unreleased", __version__]
+
+
+class TestLinks:
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+    def test_every_relative_link_leads_somewhere(self, page: Path) -> None:
+        """To a file of the repository, and to a heading of it if the link names one."""
+        dead = [link for link in _LINK.findall(prose(page)) if ":" not in link and not leads_somewhere(page, link)]
+
+        assert dead == []
+
+    def test_every_page_can_be_reached_from_the_readme(self) -> None:
+        """A page that nothing links to is not read."""
+        reached = {ROOT / "README.md"}
+        frontier = list(reached)
+        while frontier:
+            page = frontier.pop()
+            for link in _LINK.findall(prose(page)):
+                target = (page.parent / link.partition("#")[0]).resolve()
+                if target.suffix == ".md" and target.exists() and target not in reached:
+                    reached.add(target)
+                    frontier.append(target)
+
+        assert set(PAGES) - reached == set()
+
+
+def responses(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+    """Every documented answer with its operation and status; shared ones stand where they are referred to."""
+    shared = document["components"].get("responses", {})
+    for path in document["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, Mapping) and "responses" in operation:
+                for status, response in operation["responses"].items():
+                    name = response.get("$ref", "").rpartition("/")[2]
+                    yield operation["operationId"], int(status), shared[name] if name else response
+
+
+def contract_codes(node: Any) -> Iterator[str]:
+    """The codes that the document gives to parameters (`x-code`) and to fields (`x-codes`)."""
+    if isinstance(node, Mapping):
+        yield from filter(None, [node.get("x-code"), *node.get("x-codes", {}).values()])
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from contract_codes(child)
+
+
+def codes_in(node: Any) -> set[str]:
+    return set(re.findall(r"FLK-[0-9]{4}", json.dumps(node)))
+
+
+def shown_default(name: str, default: Any) -> str:
+    """A default as the page writes it: like the environment would have it."""
+    if name == "VERSION":
+        return "the installed version"
+    if default == ():
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def deletable(status: str) -> bool:
+    try:
+        workflows.require_deletable(status)
+    except WorkflowNotEditable:
+        return False
+    return True
+
+
+def exact(number: Decimal) -> int | Decimal:
+    """A number as it comes out of JSON text."""
+    return int(number) if number == int(number) else number
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    name, _, heading = link.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    if not target.is_relative_to(ROOT) or not target.exists():
+        return False
+    return not heading or heading in {anchor(title) for title in _HEADING.findall(prose(target))}
+
+
+def anchor(title: str) -> str:
+    """The name that a heading gets when Markdown is shown as HTML."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _tox() -> configparser.ConfigParser:
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read(ROOT / "tox.ini")
+    return ini
+
+
+def _descendants(kind: type[Any]) -> Iterator[type[Any]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
