@@ -130,7 +130,9 @@ def bind(context: Context | None, modules: Iterable[ModuleType]) -> dict[str, Ca
         _operation_id(name): partial(function, context)
         for module in modules
         for name, function in vars(module).items()
-        if asyncio.iscoroutinefunction(function) and not name.startswith("_") and function.__module__ == module.__name__
+        if asyncio.iscoroutinefunction(function)
+        and not name.startswith("_")
+        and function.__module__ == module.__name__
     }
 
 

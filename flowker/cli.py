@@ -58,7 +58,7 @@ def _show_version(wanted: bool) -> None:
 
 @cli.callback()
 def options(
-    version: Annotated[  # noqa: ARG001 - typer calls _show_version
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -85,7 +85,9 @@ def serve(
 
 @cli.command("demo")
 def run_demo(
-    url: Annotated[str | None, typer.Option(help="A running service; otherwise the local one, or one just for this.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A running service; otherwise the local one, or one of its own.")
+    ] = None,
     screening_url: Annotated[
         str | None, typer.Option(help="A service that screens the payment (needs FLOWKER_EGRESS_ALLOW when private).")
     ] = None,
@@ -116,7 +118,9 @@ def upgrade_database() -> None:
 
 @document.command("check")
 def check_specification(
-    path: Annotated[Path | None, typer.Argument(help="The document to check; the one of this version otherwise.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="The document to check; otherwise the one of this version.")
+    ] = None,
 ) -> None:
     """Check that a document is valid OpenAPI 3.1 and that the handlers fit it."""
     checked = path or document_path()
@@ -215,7 +219,7 @@ def _key_of_database(settings: Settings) -> tuple[str, bool]:
 
 @contextlib.contextmanager
 def _service_for_demo(url: str | None, settings: Settings) -> Iterator[str]:
-    """The address of a service: the one that was named, the local one if it runs, else one that ends with the demo."""
+    """The address of the service that was named, of the local one, or of one that ends with the demo."""
     local = url or f"http://{settings.host}:{settings.port}"
     if url is not None or demo.answers(local):
         yield local.rstrip("/")

@@ -5,11 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import structlog
+
+from flowker.domain.actions import LogAction
 from flowker.domain.advance import advance
 from flowker.domain.executions import TERMINAL, Aborted, Event, Outcome, Postponed, Run, Settled, State
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Plan
 from flowker.engine.steps import is_call, run_in_place
+
+log = structlog.get_logger("flowker.engine")
 
 
 @dataclass(slots=True)
@@ -35,13 +40,16 @@ class Live:
             self._advance(event)
         if now >= self.deadline and not self.ended:
             events.append(self._time_out(now))
-        while not self.ended and (results := self._run_in_place(now)):
+        at = format_timestamp(now)
+        while not self.ended and (results := self._run_in_place(now, at)):
             events += results
         return _merge_settled(events)
 
     def ready_calls(self, now: datetime) -> list[Run]:
         """The attempts to make now that reach outside."""
-        return [run for run in self._ready(now) if is_call(self.plan.nodes[run.node_id])]
+        if not self.state.open:
+            return []
+        return [run for run in self._ready(format_timestamp(now)) if is_call(self.plan.nodes[run.node_id])]
 
     def wake_at(self) -> datetime:
         """When the next wait ends, at the latest the time limit."""
@@ -70,30 +78,35 @@ class Live:
         self._advance(event)
         return event
 
-    def _run_in_place(self, now: datetime) -> list[Event]:
-        """Run the built-in nodes that are ready: one wave."""
-        ready = [run for run in self._ready(now) if not is_call(self.plan.nodes[run.node_id])]
-        results = [run_in_place(self.plan.nodes[run.node_id], run, self.state.context, now) for run in ready]
+    def _run_in_place(self, now: datetime, at: str) -> list[Event]:
+        """Run the built-in nodes that are ready: one wave. `at` is the text of `now`."""
+        ready = [run for run in self._ready(at) if not is_call(self.plan.nodes[run.node_id])]
+        results = [run_in_place(self.plan.nodes[run.node_id], run, self.state.context, now, at) for run in ready]
         events: list[Event] = [result for result in results if isinstance(result, Postponed)]
         if outcomes := tuple(result for result in results if isinstance(result, Outcome)):
-            events.append(Settled(format_timestamp(now), outcomes))
+            events.append(Settled(at, outcomes))
         for event in events:
             self._advance(event)
+        for run in ready:
+            self._log(run)
         return events
+
+    def _log(self, run: Run) -> None:
+        """A `log` action's line names its place; the message may hold customers' data and stays in the output."""
+        behaviour = self.plan.nodes[run.node_id].behaviour
+        if isinstance(behaviour, LogAction):
+            getattr(log, behaviour.level)("workflow logged", execution_id=self.id, node_id=run.node_id)
 
     def _under_way(self) -> set[str]:
         return {run.node_id for run in self.calls.values()}
 
-    def _ready(self, now: datetime) -> list[Run]:
+    def _ready(self, at: str) -> list[Run]:
         """The open runs whose time has come and which are not under way."""
-        if not self.state.open:
-            return []
-        text = format_timestamp(now)
         under_way = self._under_way()
         return [
             run
             for run in self.state.open.values()
-            if run.node_id not in under_way and (run.not_before is None or run.not_before <= text)
+            if run.node_id not in under_way and (run.not_before is None or run.not_before <= at)
         ]
 
 

@@ -21,9 +21,8 @@ def is_call(node: Node) -> bool:
     return isinstance(node.behaviour, ExecutorCall)
 
 
-def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime) -> Outcome | Postponed:
-    """Evaluate a built-in node; it takes no time and has no effect outside."""
-    at = format_timestamp(now)
+def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
+    """Evaluate a built-in node; it takes no time and has no effect outside. `at` is the text of `now`."""
     result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None)
     if isinstance(result, Produced):
         return Outcome(node.id, "completed", result.output, attempts=run.attempt, executed_at=at)

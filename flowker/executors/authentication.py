@@ -42,7 +42,8 @@ def read_credentials(authentication: Any) -> Credentials:
         return NO_CREDENTIALS
     if not isinstance(authentication, Mapping):
         raise CallRefused("the authentication of the configuration is not an object")
-    read = _READERS.get(authentication.get("type"))
+    kind = authentication.get("type")
+    read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         raise CallRefused("the configuration has an authentication of unknown type")
     config = authentication.get("config") or {}
@@ -95,7 +96,7 @@ def _refuse_oidc(_: Mapping[str, Any]) -> Credentials:
     raise CallRefused("OIDC authentication is not supported by this version")
 
 
-_READERS: Mapping[Any, Callable[[Mapping[str, Any]], Credentials]] = {
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Credentials]] = {
     "none": _read_none,
     "api_key": _read_api_key,
     "bearer": _read_bearer,

@@ -67,9 +67,11 @@ class Caller:
 
     async def call(self, call: Call) -> CallResult:
         """Make one attempt. Whatever happens is a result; only being cancelled is raised."""
+        if self._session is None:
+            return CallFailed("Flowker is not connected", retryable=True)
         try:
             request = _prepare(call)
-            return await self._send_in_time(request)
+            return await _send_in_time(self._session, request)
         except CallRefused as refused:
             return CallFailed(str(refused), retryable=False)
         except (aiohttp.ClientError, OSError) as error:
@@ -85,33 +87,33 @@ class Caller:
             )
             return CallFailed("the call failed inside of Flowker", retryable=False)
 
-    async def _send_in_time(self, request: OutgoingRequest) -> CallResult:
-        deadline = asyncio.timeout(request.timeout_s)
-        try:
-            async with deadline:
-                return await self._send(request)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            return CallFailed(f"there was no complete response within {request.timeout_s:g} s", retryable=True)
 
-    async def _send(self, request: OutgoingRequest) -> CallResult:
-        if self._session is None:
-            raise CallRefused("Flowker is stopping")
-        for _ in range(REDIRECTS_MAX + 1):
-            credentials = request.credentials
-            async with self._session.request(
-                request.method,
-                _with_query(request.url, credentials.query),
-                headers=[*request.headers.items(), *credentials.headers.items()],
-                data=request.body,
-                allow_redirects=False,
-            ) as response:
-                location = response.headers.get("Location")
-                if not (request.allow_redirects and response.status in STATUSES and location is not None):
-                    return await read_result(response, request)
-                request = next_request(request, response.status, location)
-        raise CallRefused(f"the far side redirects more than {REDIRECTS_MAX} times")
+async def _send_in_time(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
+    deadline = asyncio.timeout(request.timeout_s)
+    try:
+        async with deadline:
+            return await _send(session, request)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        return CallFailed(f"there was no complete response within {request.timeout_s:g} s", retryable=True)
+
+
+async def _send(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
+    for _ in range(REDIRECTS_MAX + 1):
+        credentials = request.credentials
+        async with session.request(
+            request.method,
+            _with_query(request.url, credentials.query),
+            headers=[*request.headers.items(), *credentials.headers.items()],
+            data=request.body,
+            allow_redirects=False,
+        ) as response:
+            location = response.headers.get("Location")
+            if not (request.allow_redirects and response.status in STATUSES and location is not None):
+                return await read_result(response, request)
+            request = next_request(request, response.status, location)
+    raise CallRefused(f"the far side redirects more than {REDIRECTS_MAX} times")
 
 
 def _with_query(url: URL, parameters: Mapping[str, str]) -> URL:

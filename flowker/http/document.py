@@ -42,9 +42,11 @@ class Specification31(OpenAPISpecification):
 
     @classmethod
     def _validate_spec(cls, spec: dict[str, Any]) -> None:
-        problems = []
+        problems: list[str] = []
         try:
-            problems.extend(f"{_pointer(error)}: {error.message}" for error in OpenAPIV31SpecValidator(spec).iter_errors())
+            problems.extend(
+                f"{_pointer(error)}: {error.message}" for error in OpenAPIV31SpecValidator(spec).iter_errors()
+            )
         except (KeyError, TypeError, AttributeError):
             # The validator walks on into what it has just found broken, and may stumble there.
             if not problems:

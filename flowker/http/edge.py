@@ -75,7 +75,7 @@ def _refuse_beyond_bounds(scope: Scope) -> None:
 
 
 def _decode_path(scope: Scope) -> None:
-    """Put the strictly decoded path into the scope: servers replace what is not UTF-8, and make another path of it."""
+    """Decode the path strictly: servers replace what is not UTF-8, and make another path of it."""
     raw_path = scope.get("raw_path")
     if raw_path and b"%" in raw_path:
         try:

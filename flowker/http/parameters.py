@@ -171,7 +171,11 @@ class _Exact(PrimitiveCaster):
     def cast(self, value: Any) -> Any:
         if not isinstance(value, str) or not self.pattern.fullmatch(value):
             raise ValueError
-        return type(self).convert(value)
+        try:
+            return type(self).convert(value)
+        except ArithmeticError:
+            # An exponent that no Decimal can have.
+            raise ValueError from None
 
 
 class ExactInteger(_Exact):

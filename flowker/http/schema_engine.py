@@ -6,6 +6,7 @@ ours for the questions that openapi-core's casters ask, and decides alone where 
 openapi-core reads as a choice of schema and JSON Schema as a comment.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -70,9 +71,9 @@ class CompiledSchema(JudgingValidator):
 
     def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
         errors = self._compiled.iter_errors(value) if thorough else _first_error(self._compiled, value)
-        return [violation for error in errors for violation in self._translate(error)]
+        return [violation for error in errors for violation in self._translate(error, value)]
 
-    def _translate(self, error: ValidationError) -> Iterator[Violation]:
+    def _translate(self, error: ValidationError, value: Any) -> Iterator[Violation]:
         keyword, path, steps = error.kind.name, tuple(error.instance_path), error.evaluation_path
         if keyword == "required":
             name = error.kind.value
@@ -85,7 +86,7 @@ class CompiledSchema(JudgingValidator):
             keyword = str(steps[-1])
         code = code_of(self._root, steps, keyword)
         if keyword in _FORBIDS_MORE:
-            for name in _unexpected(error):
+            for name in _unexpected(error, value):
                 yield Violation(keyword, (*path, name), describe(keyword, None), code)
             return
         yield Violation(keyword, path, describe(keyword, error.kind.value), code)
@@ -164,9 +165,13 @@ def _mentions(node: Any, key: str) -> bool:
     return isinstance(node, list) and any(_mentions(child, key) for child in node)
 
 
-def _unexpected(error: ValidationError) -> list[str]:
-    names: Any = error.instance if error.kind.name == "falseSchema" else error.kind.value
-    return list(names)
+def _unexpected(error: ValidationError, value: Any) -> list[str]:
+    if error.kind.name != "falseSchema":
+        return list(error.kind.value)
+    # No field at all is expected, so every one that there is is unexpected.
+    for step in error.instance_path:
+        value = value[step]
+    return list(value)
 
 
 def _first_error(validator: Draft202012Validator, value: Any) -> Iterator[ValidationError]:
@@ -179,8 +184,9 @@ def _first_error(validator: Draft202012Validator, value: Any) -> Iterator[Valida
 def _inexact(value: Any) -> Any:
     """The value with binary floats for decimals: jsonschema's Python engine cannot divide a Decimal by a float."""
     if isinstance(value, Decimal):
-        whole = value == value.to_integral_value() and abs(value) < 2**53
-        return int(value) if whole else float(value)
+        # An infinite float would crash the engine as well.
+        nearest = max(-sys.float_info.max, min(sys.float_info.max, float(value)))
+        return int(nearest) if nearest.is_integer() and abs(nearest) < 2**53 else nearest
     if isinstance(value, dict):
         return {name: _inexact(child) for name, child in value.items()}
     if isinstance(value, list):

@@ -12,6 +12,7 @@ that only the one that cannot be written fails. If COMMIT fails, nothing was rec
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -96,14 +97,12 @@ class Writer:
         return [request for request in taken if not request.future.cancelled()], request is not None
 
     def _write(self, batch: list[Request]) -> Sequence[Outcome]:
-        for run in (_run_in_groups, _run_one_by_one):
-            try:
-                return self._commit(batch, run)
-            except _GroupFailed:
-                continue
-            except BaseException as error:  # noqa: BLE001 - the thread outlives everything; the waiters hear of it
-                return self._give_up(batch, error)
-        raise AssertionError("one by one there are no groups that fail")
+        try:
+            with suppress(_GroupFailed):
+                return self._commit(batch, _run_in_groups)
+            return self._commit(batch, _run_one_by_one)
+        except BaseException as error:  # noqa: BLE001 - the thread outlives everything; the waiters hear of it
+            return self._give_up(batch, error)
 
     def _commit(
         self, batch: list[Request], run: Callable[[Connection, list[Request]], Sequence[Outcome]]

@@ -13,8 +13,9 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import executions, retries, workflows
+from flowker.domain import executions, nodes, retries, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
+from flowker.executors import http, responses
 from flowker.http.document import load
 from flowker.http.errors import STATUS, classes_by_code
 from flowker.settings import PREFIX, Settings
@@ -130,7 +131,7 @@ class TestCodesInTheDocument:
         """A response that names a code has the status of its class."""
         misplaced = [
             (operation, status, code)
-            for operation, status, response in responses(load(document_path()))
+            for operation, status, response in answers(load(document_path()))
             for code in codes_in(response)
             if STATUS[classes_by_code()[code]] != status
         ]
@@ -227,6 +228,28 @@ class TestExecutions:
                 retries.compile_retry({member: exact(beyond)})
 
 
+class TestCalls:
+    def test_an_executor_node_has_the_members_that_are_listed(self) -> None:
+        """Everything else is input for the far side: a member that is missing here would be sent."""
+        listed = [names for names, *_ in table("docs/calls.md", "Member of `data`", "Values", "Default")]
+
+        assert {name for names in listed for name in re.findall(r"\w+", names)} == nodes._CALL_MEMBERS
+
+    def test_a_configuration_has_the_members_that_are_listed(self) -> None:
+        """Those of its schema, in the same order."""
+        listed = [name for name, *_ in table("docs/calls.md", "Member of `config`", "Values", "Default")]
+
+        assert listed == list(http.CONFIG_SCHEMA["properties"])
+
+    def test_statuses_that_are_attempted_again_are_the_ones_listed(self) -> None:
+        """Each with its number, apart from the range of the server errors."""
+        [listed] = [
+            failure for failure, _ in table("docs/calls.md", "Failed by", "Again?") if "500 to 599" in failure
+        ]
+
+        assert {int(number) for number in re.findall(r"[0-9]{3}", listed)} == {*responses._RETRYABLE, 500, 599}
+
+
 class TestArchitecture:
     @pytest.mark.parametrize(("value", "constant"), [(row[1], row[2]) for row in BOUNDS])
     def test_a_bound_has_the_value_that_the_page_says(self, value: str, constant: str) -> None:
@@ -313,7 +336,7 @@ class TestLinks:
         assert set(PAGES) - reached == set()
 
 
-def responses(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+def answers(document: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
     """Every documented answer with its operation and status; shared ones stand where they are referred to."""
     shared = document["components"].get("responses", {})
     for path in document["paths"].values():

@@ -1,5 +1,6 @@
 """A small library served by the seam, and a client that speaks ASGI to it without any server between."""
 
+import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import deepcopy
@@ -55,59 +56,33 @@ class Connection:
         return Answer(start["status"], headers, body["body"])
 
 
-async def _get_version() -> Any:
-    return {"version": "1"}
+def make_handler(answer: Callable[[dict[str, Any]], Any], *names: str) -> Callable[..., Any]:
+    """A handler that takes these arguments, and answers with what the function makes of them."""
+
+    async def handle(**arguments: Any) -> Any:
+        return answer(arguments)
+
+    taken = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    handle.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    return handle
 
 
-async def _list_books(
-    *, limit: Any, sort_order: Any, price: Any, lent: Any, tag: Any, pages: Any, filter_: Any, near: Any, cursor: Any
-) -> Any:
-    return [], 200, {"X-Total": "0"}
-
-
-async def _create_book(*, idempotency_key: str, body: Any) -> Any:
-    return {**BOOK, "name": body["name"]}, 201, {"Location": "/books/1"}
-
-
-async def _feature_book() -> Any:
-    return None
-
-
-async def _get_book(*, id_: str) -> Any:
-    return {**BOOK, "id": id_}
-
-
-async def _delete_book(*, id_: str) -> Any:
-    return None
-
-
-async def _get_copy(*, id_: str, copy_number: int) -> Any:
-    return {"id": id_, "copyNumber": copy_number}
-
-
-async def _call_hook(*, path: str, body: Any) -> Any:
-    return {"path": path, "body": body}
-
-
-async def _call_hook_get(*, path: str) -> Any:
-    return {"path": path}
-
-
-async def _create_animal(*, body: Any) -> Any:
-    return {"created": body}
-
-
+LIST_BOOKS = ("limit", "sort_order", "price", "lent", "tag", "pages", "filter_", "near", "cursor")
 HANDLERS: Mapping[str, Callable[..., Any]] = {
-    "getVersion": _get_version,
-    "listBooks": _list_books,
-    "createBook": _create_book,
-    "featureBook": _feature_book,
-    "getBook": _get_book,
-    "deleteBook": _delete_book,
-    "getCopy": _get_copy,
-    "callHook": _call_hook,
-    "callHookGet": _call_hook_get,
-    "createAnimal": _create_animal,
+    "getVersion": make_handler(lambda _: {"version": "1"}),
+    "listBooks": make_handler(lambda _: ([], 200, {"X-Total": "0"}), *LIST_BOOKS),
+    "createBook": make_handler(
+        lambda given: ({**BOOK, "name": given["body"]["name"]}, 201, {"Location": "/books/1"}),
+        "idempotency_key",
+        "body",
+    ),
+    "featureBook": make_handler(lambda _: None),
+    "getBook": make_handler(lambda given: {**BOOK, "id": given["id_"]}, "id_"),
+    "deleteBook": make_handler(lambda _: None, "id_"),
+    "getCopy": make_handler(lambda given: given, "id_", "copy_number"),
+    "callHook": make_handler(lambda given: given, "path", "body"),
+    "callHookGet": make_handler(lambda given: given, "path"),
+    "createAnimal": make_handler(lambda given: given, "body"),
 }
 
 
@@ -144,6 +119,11 @@ def serve(
         return build_asgi(library, {**handlers, **replaced}, keys=keys)
 
     return serve
+
+
+@pytest.fixture
+def handler() -> Callable[..., Callable[..., Any]]:
+    return make_handler
 
 
 @pytest.fixture

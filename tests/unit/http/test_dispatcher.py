@@ -14,7 +14,9 @@ Ask = Callable[..., Awaitable[Any]]
 Serve = Callable[..., Any]
 MakeScope = Callable[..., dict[str, Any]]
 Connect = Callable[..., Any]
+MakeHandler = Callable[..., Any]
 
+LIST_BOOKS = ("limit", "sort_order", "price", "lent", "tag", "pages", "filter_", "near", "cursor")
 JSON = {"x-api-key": "good", "content-type": "application/json"}
 BOOK = {"id": "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "name": "Emma", "createdAt": "2026-03-17T14:35:00.000000Z"}
 
@@ -92,25 +94,24 @@ class TestTheOrderOfChecks:
 
 
 class TestWhatAHandlerGets:
-    async def test_parameters_are_typed_and_named_as_in_python(self, serve: Serve, ask: Ask) -> None:
+    async def test_parameters_are_typed_and_named_as_in_python(
+        self, serve: Serve, ask: Ask, handler: MakeHandler
+    ) -> None:
         """Defaults for what is absent, None where there is no default."""
-        seen: dict[str, Any] = {}
+        seen: list[dict[str, Any]] = []
 
-        async def list_books(
-            *, limit: int, sort_order: str, price: Any, lent: Any, tag: Any, pages: Any, filter_: Any, near: Any,
-            cursor: Any, x_trace: Any, x_depths: Any, session: Any
-        ) -> Any:  # fmt: skip
-            given = dict(locals())
-            seen.update({name: value for name, value in given.items() if name != "seen"})
+        def note(given: dict[str, Any]) -> Any:
+            seen.append(given)
             return [], 200, {"X-Total": "0"}
 
+        list_books = handler(note, *LIST_BOOKS, "x_trace", "x_depths", "session")
         query = "price=1.50&lent=true&tag=a&tag=b&pages=1,2&filter[year]=1816&near=%7B%22x%22:1.10%7D"
         headers = {"x-depths": "3,-4", "cookie": "session=abcd; other=1"}
 
         answer = await ask(serve(listBooks=list_books), "GET", f"/books?{query}", headers=headers)
 
         assert answer.status == 200
-        assert seen == {
+        assert seen[0] == {
             "limit": 10,
             "sort_order": "DESC",
             "price": Decimal("1.50"),
@@ -229,16 +230,13 @@ class TestWhatGoesOut:
         ],
     )
     async def test_an_answer_that_does_not_fit_never_goes_out(
-        self, serve: Serve, ask: Ask, library: dict[str, Any], given: Any, complaint: str
+        self, serve: Serve, ask: Ask, handler: MakeHandler, library: dict[str, Any], given: Any, complaint: str
     ) -> None:
         """It is logged with all that is wrong, and the caller gets a 500."""
         library["paths"]["/books/{id}"]["get"]["responses"]["299"] = {"description": "Nothing."}
 
-        async def get_book(*, id_: str) -> Any:
-            return given
-
         with capture_logs() as logs:
-            answer = await ask(serve(getBook=get_book), "GET", f"/books/{BOOK['id']}")
+            answer = await ask(serve(getBook=handler(lambda _: given, "id_")), "GET", f"/books/{BOOK['id']}")
 
         assert (answer.status, answer.json()["code"]) == (500, "FLK-9999")
         assert logs[0]["event"] == "answer departed from the document"
@@ -254,13 +252,11 @@ class TestWhatGoesOut:
         ],
     )
     async def test_documented_headers_are_judged(
-        self, serve: Serve, ask: Ask, headers: dict[str, str], complaint: str
+        self, serve: Serve, ask: Ask, handler: MakeHandler, headers: dict[str, str], complaint: str
     ) -> None:
         """As they go out, whatever the case of their names."""
 
-        async def list_books(*, limit: Any, sort_order: Any, price: Any, lent: Any, tag: Any, pages: Any, filter_: Any,
-                             near: Any, cursor: Any) -> Any:  # fmt: skip
-            return [], 200, headers
+        list_books = handler(lambda _: ([], 200, headers), *LIST_BOOKS)
 
         with capture_logs() as logs:
             answer = await ask(serve(listBooks=list_books), "GET", "/books")

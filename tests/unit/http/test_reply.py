@@ -38,12 +38,12 @@ def test_header_names_go_out_in_lower_case() -> None:
         {"X-Name": "a\r\nSet-Cookie: b"},
         {"X-Name": "a\0"},
         {"X-Na\nme": "a"},
-        {"X-Name": "ſ"},
+        {"X-Name": "\u0391"},
         {"Content-Length": "3"},
         {"content-type": "text/plain"},
     ],
 )
 def test_what_cannot_be_a_header_never_goes_out(headers: dict[str, str]) -> None:
     """A value with a line break in it would become another header, or half an answer."""
-    with pytest.raises(ValueError, match="header|codec"):
+    with pytest.raises(ValueError, match=r"header|codec"):
         encode_headers(headers)

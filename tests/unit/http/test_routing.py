@@ -1,6 +1,6 @@
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from connexion.middleware.abstract import ROUTING_CONTEXT
@@ -17,8 +17,11 @@ Serve = Callable[..., Any]
 MakeScope = Callable[..., dict[str, Any]]
 
 
-async def _end(*_: Any) -> None:
-    """The application behind the routing."""
+Middleware = TypeVar("Middleware", bound=RoutingMiddleware)
+
+
+async def _nowhere(*_: Any) -> Any:
+    """The application behind the routing, and both ends of the connection."""
 
 
 @pytest.fixture
@@ -28,16 +31,16 @@ def specification(library: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def routing(specification: Any) -> Routing:
-    return _with_library(Routing(_end), specification)
+    return _with_library(Routing(_nowhere), specification)
 
 
-def _with_library(middleware: Any, specification: Any) -> Any:
-    middleware.add_api(specification, base_path="", resolver=Resolver(lambda _: _end))
+def _with_library(middleware: Middleware, specification: Any) -> Middleware:
+    middleware.add_api(specification, base_path="", resolver=Resolver(lambda _: _nowhere))
     return middleware
 
 
 async def _route(routing: Routing, scope: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    await routing(scope, _end, _end)
+    await routing(scope, _nowhere, _nowhere)
     return scope["extensions"][ROUTING_CONTEXT]["operation_id"], scope["path_params"]
 
 
@@ -67,15 +70,27 @@ async def test_a_request_reaches_its_operation(
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "", "/versions", "/version/", "//version", "/books%2Ffeatured", "/books/", "/books/x/copies/", "/VERSION"]
-    + ["/books/x/copies%0A", "/version%0A", "/hooks/a%0Ab"],
+    [
+        "/",
+        "",
+        "/versions",
+        "/version/",
+        "//version",
+        "/VERSION",
+        "/books/",
+        "/books%2Ffeatured",
+        "/books/x/copies/",
+        "/books/x/copies%0A",
+        "/version%0A",
+        "/hooks/a%0Ab",
+    ],
 )
 async def test_an_undocumented_path_is_not_found(routing: Routing, scope: MakeScope, target: str) -> None:
     """No redirects, no other spelling, and no final newline that a `$` would let through."""
     request = scope("POST", target)
 
     with pytest.raises(PathNotFound):
-        await routing(request, _end, _end)
+        await routing(request, _nowhere, _nowhere)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get", "BREW"])
@@ -96,7 +111,7 @@ async def test_another_method_is_told_all_that_the_path_has(
     request = scope(method, target)
 
     with pytest.raises(MethodNotAllowed) as raised:
-        await routing(request, _end, _end)
+        await routing(request, _nowhere, _nowhere)
 
     assert raised.value.headers == {"allow": allowed}
 
@@ -109,7 +124,7 @@ async def test_the_more_concrete_of_two_paths_is_taken(library: dict[str, Any], 
         operation = {**hook["get"], "operationId": operation_id}
         library["paths"][path] = {"parameters": [parameter], "get": operation}
     specification = Specification31(library)  # type: ignore[no-untyped-call]
-    routing = _with_library(Routing(_end), specification)
+    routing = _with_library(Routing(_nowhere), specification)
 
     assert await _route(routing, scope("GET", "/hooks/a/last")) == ("within", {"x": "a"})
     assert await _route(routing, scope("GET", "/hooks/special/a")) == ("longer", {"x": "a"})
@@ -120,7 +135,7 @@ async def test_the_scope_of_another_protocol_passes(routing: Routing) -> None:
     """The lifespan has no path."""
     scope = {"type": "lifespan"}
 
-    await routing(scope, _end, _end)
+    await routing(scope, _nowhere, _nowhere)
 
     assert scope == {"type": "lifespan"}
 
@@ -137,7 +152,7 @@ async def test_the_table_finds_what_connexions_own_router_finds(
     specification: Any, routing: Routing, scope: MakeScope
 ) -> None:
     """Over random paths: the same operation with the same parameters, or none for both."""
-    connexions = _with_library(RoutingMiddleware(_end), specification)
+    connexions = _with_library(RoutingMiddleware(_nowhere), specification)
     chance = random.Random(1)  # noqa: S311 (nothing here is secret)
     words = ["books", "hooks", "copies", "featured", "version", "animals", "a", "3", "é", ""]
 
@@ -162,7 +177,7 @@ async def _found(middleware: Any, scope: dict[str, Any]) -> tuple[Any, Any] | No
         for route in inner.routes:
             route.endpoint.next_app = end
     try:
-        await middleware({**scope, "app": None}, _end, _end)
+        await middleware({**scope, "app": None}, _nowhere, _nowhere)
     except (HTTPException, PathNotFound, MethodNotAllowed):
         return None
     found = reached[0]

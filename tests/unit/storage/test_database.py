@@ -1,13 +1,16 @@
 """The store as a whole, the engine's lock, and what makes an SQLite file durable."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from flowker.domain.errors import InternalError
+from flowker.storage import database
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade
 
 
@@ -89,6 +92,26 @@ def test_a_database_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         upgrade(f"sqlite:///{tmp_path}/nowhere/x.db")
     with pytest.raises(DatabaseUnusable, match="not a database"):
         upgrade(f"sqlite:///{tmp_path}/text.db")
+
+
+def test_a_locked_database_is_waited_for(url: str) -> None:
+    """SQLite refuses some locks at once, however long it was told to wait."""
+    path = url.removeprefix("sqlite:///")
+    engine = create_engine(url, connect_args={"timeout": 0, "isolation_level": None})
+    attempts: list[str] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, engine.connect() as connection:
+        other.execute("BEGIN IMMEDIATE")
+
+        def take_the_lock() -> None:
+            attempts.append("attempt")
+            if len(attempts) == 3:
+                other.execute("ROLLBACK")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        database._retry_while_locked(take_the_lock)
+    engine.dispose()
+
+    assert len(attempts) == 3
 
 
 class TestEngineLock:

@@ -125,6 +125,22 @@ async def test_stopping_answers_what_was_asked(blocked: Blocked) -> None:
         await store.read(count)
 
 
+async def test_a_connection_that_broke_is_replaced(store: Store) -> None:
+    """Also when it is the end of the transaction that shows it."""
+
+    def count_and_close(connection: Connection) -> int:
+        number = count(connection)
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        raw.close()
+        return number
+
+    for _ in range(8):
+        assert await store.read(count_and_close) == 0
+
+    assert await store.read(count) == 0
+
+
 async def test_a_failed_reader_connects_anew(store: Store) -> None:
     """A broken statement costs the connection, not the thread."""
 

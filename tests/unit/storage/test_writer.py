@@ -354,6 +354,20 @@ async def test_each_turn_of_the_writer_shows(store: Store) -> None:
     assert before <= during < after <= time.monotonic()
 
 
+async def test_an_idle_writer_turns_too(store: Store) -> None:
+    """Its heartbeat goes on without any request."""
+    before = store.writer_heartbeat
+
+    def wait_for_turn() -> None:
+        give_up_at = time.monotonic() + 10
+        while store.writer_heartbeat == before and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+
+    await asyncio.to_thread(wait_for_turn)
+
+    assert store.writer_heartbeat > before
+
+
 KILLED = """
 import asyncio, sys
 from flowker.storage import journal

@@ -1,0 +1,266 @@
+"""What `http.request` makes of a call."""
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from flowker.executors.calls import Call
+from flowker.executors.http import join_url, prepare
+from flowker.executors.refusals import CallRefused
+
+BASE = "https://example.com/v1"
+BEARER = {"auth": {"type": "bearer", "config": {"token": "t0ken-of-mine"}}}
+QUERY_KEY = {"auth": {"type": "api_key", "config": {"key": "k", "location": "query", "header": "key"}}}
+
+CallTo = Callable[..., Call]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path", "url"),
+    [
+        ("https://example.com", "", "https://example.com/"),
+        ("https://example.com", "/", "https://example.com/"),
+        ("https://example.com/v1", "", "https://example.com/v1"),
+        ("https://example.com/v1", "/", "https://example.com/v1/"),
+        ("https://example.com/v1/", "", "https://example.com/v1/"),
+        ("https://example.com/v1", "orders", "https://example.com/v1/orders"),
+        ("https://example.com/v1/", "/orders/", "https://example.com/v1/orders/"),
+        ("https://example.com/v1", "//evil.example/x", "https://example.com/v1/evil.example/x"),
+        ("https://example.com", "@evil.example", "https://example.com/@evil.example"),
+        ("https://example.com", ".evil.example", "https://example.com/.evil.example"),
+        ("https://example.com", "http://evil.example/", "https://example.com/http://evil.example/"),
+        ("https://example.com", "a b/ü/100%/%2F/..a", "https://example.com/a%20b/%C3%BC/100%25/%2F/..a"),
+        ("https://example.com", "{id}\n", "https://example.com/%7Bid%7D%0A"),
+        ("https://example.com?version=1", "a?b=c d&e=/%26", "https://example.com/a?version=1&b=c%20d&e=/%26"),
+        ("http://127.0.0.1:8080", "a", "http://127.0.0.1:8080/a"),
+        ("http://[::1]:8080/x", "a", "http://[::1]:8080/x/a"),
+        ("https://bücher.example", "a", "https://xn--bcher-kva.example/a"),
+    ],
+)
+def test_a_path_is_joined_to_the_base(base_url: str, path: str, url: str) -> None:
+    """Below it, on the same origin, percent-encoded once."""
+    assert str(join_url(base_url, path, [])) == url
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "a/../b",
+        "a/./b",
+        "%2e%2e/b",
+        "a/%2E./b",
+        "a%2f..%2fb",
+        "a%252f%252e%252e%252fb",
+        "a\\..\\b",
+        "a%5cb",
+        "a#b",
+        "\ud800",
+    ],
+)
+def test_a_path_that_goes_up_is_refused(path: str) -> None:
+    """However it is encoded."""
+    with pytest.raises(CallRefused):
+        join_url(BASE, path, [])
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [None, 5, "", "example.com", "ftp://example.com", "https://u:p@example.com", "https://[", "https://:1"],
+)
+def test_a_base_url_that_is_none_is_refused(base_url: Any) -> None:
+    """The configuration was checked when it was saved; this is for what got past it."""
+    with pytest.raises(CallRefused):
+        join_url(base_url, "", [])
+
+
+@given(st.text(max_size=30) | st.text(alphabet="./\\%25eEfF?#@:a", max_size=30))
+def test_no_path_leaves_the_base(path: str) -> None:
+    """Not the origin, not the path of the base URL."""
+    try:
+        url = join_url(BASE, path, [])
+    except CallRefused:
+        return
+
+    assert url.origin() == URL(BASE).origin()
+    assert url.raw_path == "/v1" or url.raw_path.startswith("/v1/")
+    assert URL(str(url)).raw_path.startswith("/v1")
+    assert ".." not in re.split(r"[/\\]", unquote(url.raw_path))
+
+
+def test_what_is_left_of_the_input_is_the_body(call_to: CallTo) -> None:
+    """Numbers keep their digits."""
+    call = call_to(BASE, input={"query": {}, "headers": {}, "amount": Decimal("100.10"), "big": 12345678901234567890})
+
+    request = prepare(call)
+
+    assert request.body == b'{"amount":100.10,"big":12345678901234567890}'
+    assert request.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "input_", "body"),
+    [
+        ("GET", {}, None),
+        ("DELETE", {"query": {"a": 1}}, None),
+        ("DELETE", {"reason": "x"}, b'{"reason":"x"}'),
+        ("POST", {}, b"{}"),
+        ("PUT", {}, b"{}"),
+        ("PATCH", {"headers": {}}, b"{}"),
+    ],
+)
+def test_get_and_delete_have_no_body_when_nothing_is_left(
+    call_to: CallTo, method: str, input_: dict[str, Any], body: bytes | None
+) -> None:
+    """The other methods always have one."""
+    request = prepare(call_to(BASE, method=method, input=input_))
+
+    assert request.body == body
+    assert ("Content-Type" in request.headers) == (body is not None)
+
+
+def test_the_query_is_appended(call_to: CallTo) -> None:
+    """Lists repeat their parameter, null leaves it out, everything is encoded."""
+    query = {"a": ["x y", 1], "b": Decimal("1.50"), "c": True, "d": None, "e": [], "f&=#": "&=#+/?é"}
+
+    request = prepare(call_to(BASE, path="find?z=0", input={"query": query}))
+
+    encoded = "z=0&a=x%20y&a=1&b=1.50&c=true&f%26%3D%23=%26%3D%23%2B%2F%3F%C3%A9"
+    assert str(request.url) == f"{BASE}/find?{encoded}"
+
+
+def test_headers_have_an_order_of_precedence(call_to: CallTo) -> None:
+    """The input over the configuration over what is usual; ours over everything."""
+    config = {"headers": {"X-Tenant": "t1", "accept": "text/csv", "Authorization": "Custom x"}}
+    call = call_to(
+        BASE, config, node_id="né\r\n 1", input={"headers": {"x-tenant": "t2", "X-Number": 5, "X-None": None}}
+    )
+
+    headers = prepare(call).headers
+
+    assert headers["X-Tenant"] == "t2"
+    assert headers["Accept"] == "text/csv"
+    assert headers["Authorization"] == "Custom x"
+    assert headers["X-Number"] == "5"
+    assert "X-None" not in headers
+    assert headers["Idempotency-Key"] == "e1:n%C3%A9%0D%0A%201"
+    assert headers["X-Flowker-Execution-Id"] == "e1"
+    assert headers["User-Agent"].startswith("Flowker/")
+    assert len(headers.getall("X-Tenant")) == 1
+
+
+def test_every_attempt_has_the_same_key_and_a_trace_of_its_own(call_to: CallTo) -> None:
+    """The far side recognises the repetition; the trace tells the attempts apart."""
+    first, second = (prepare(call_to(BASE, attempt=attempt)).headers for attempt in (1, 2))
+
+    assert first["Idempotency-Key"] == second["Idempotency-Key"] == "e1:n1"
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", first["traceparent"])
+    assert first["traceparent"] != second["traceparent"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "Connection",
+        "Expect",
+        "Upgrade",
+        "Proxy-Authorization",
+        "Idempotency-Key",
+        "TraceParent",
+        "X-Flowker-Execution-ID",
+    ],
+)
+def test_headers_that_are_ours_are_refused(call_to: CallTo, name: str) -> None:
+    """From an input, which may come from anybody, and from a configuration alike."""
+    with pytest.raises(CallRefused, match="only Flowker or the authentication"):
+        prepare(call_to(BASE, input={"headers": {name: "x"}}))
+    with pytest.raises(CallRefused, match="only Flowker or the authentication"):
+        prepare(call_to(BASE, {"headers": {name: "x"}}))
+
+
+def test_credentials_are_not_overridden(call_to: CallTo) -> None:
+    """Neither by an input nor by the headers beside them; without credentials an input has no identity to give."""
+    api_key = {"auth": {"type": "api_key", "config": {"key": "k", "header": "X-Key"}}}
+    for config, input_ in (
+        (BEARER, {"headers": {"authorization": "Bearer other"}}),
+        ({**BEARER, "headers": {"authorization": "Bearer other"}}, {}),
+        (api_key, {"headers": {"x-key": "other"}}),
+        (QUERY_KEY, {"query": {"key": "other"}}),
+        ({}, {"headers": {"Authorization": "Bearer other"}}),
+        ({}, {"headers": {"Cookie": "a=b"}}),
+    ):
+        with pytest.raises(CallRefused):
+            prepare(call_to(BASE, config, input=input_))
+
+
+@pytest.mark.parametrize(
+    "input_",
+    [
+        {"headers": []},
+        {"headers": {"X-A": {}}},
+        {"headers": {"X-A": "a\r\nX-B: c"}},
+        {"headers": {"X-A": "\x00"}},
+        {"headers": {"X-A": "\ud800"}},
+        {"headers": {"X A": "b"}},
+        {"headers": {"": "b"}},
+        {"headers": {"X-A:": "b"}},
+        {"query": "a=1"},
+        {"query": {"a": {}}},
+        {"query": {"a": [[1]]}},
+        {"query": {"a": "\ud800"}},
+        {"query": {"\ud800": "a"}},
+        {"text": "\ud800"},
+        {"text": object()},
+    ],
+)
+def test_an_input_that_cannot_be_sent_is_refused(call_to: CallTo, input_: dict[str, Any]) -> None:
+    """Instead of being sent as something else."""
+    with pytest.raises(CallRefused):
+        prepare(call_to(BASE, input=input_))
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "config", "expected"),
+    [
+        (None, {}, 30),
+        (None, {"timeout_seconds": 5}, 5),
+        (None, {"timeout_seconds": Decimal("2.5")}, 2.5),
+        (7, {"timeout_seconds": 5}, 7),
+        (0.1, {}, 1),
+        (1000, {}, 300),
+        (None, {"timeout_seconds": 1000}, 300),
+    ],
+)
+def test_the_timeout(call_to: CallTo, timeout_s: float | None, config: dict[str, Any], expected: float) -> None:
+    """Of the node, else of the configuration, else 30 s; always within 1 and 300."""
+    assert prepare(call_to(BASE, config, timeout_s=timeout_s)).timeout_s == expected
+
+
+def test_a_timeout_that_is_no_number_is_refused(call_to: CallTo) -> None:
+    """Rather than replaced by one that nobody chose."""
+    with pytest.raises(CallRefused):
+        prepare(call_to(BASE, {"timeout_seconds": "5"}, timeout_s=None))
+
+
+def test_redirects_are_off_unless_the_configuration_allows_them(call_to: CallTo) -> None:
+    """Only by saying true."""
+    assert not prepare(call_to(BASE)).allow_redirects
+    assert not prepare(call_to(BASE, {"allow_redirects": "yes"})).allow_redirects
+    assert prepare(call_to(BASE, {"allow_redirects": True})).allow_redirects
+
+
+def test_headers_that_look_like_secrets_are_masked(call_to: CallTo) -> None:
+    """A configuration may keep a key in its headers."""
+    request = prepare(call_to(BASE, {**BEARER, "headers": {"X-Api-Key": "s3cret!", "X-Tenant": "tenant-1"}}))
+
+    assert request.credentials.mask("s3cret! tenant-1 t0ken-of-mine") == "******** tenant-1 ********"
