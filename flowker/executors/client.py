@@ -42,8 +42,9 @@ class Caller:
     a connection that is kept alive was made under it.
     """
 
-    def __init__(self, *, egress_allow: Sequence[str] = ()) -> None:
+    def __init__(self, *, egress_allow: Sequence[str] = (), connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self._egress = Egress(egress_allow)
+        self._connect_timeout_s = connect_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -57,7 +58,7 @@ class Caller:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             # The time of a call as a whole is bounded in `call`.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
         )
 
     async def stop(self) -> None:

@@ -126,8 +126,9 @@ def expand(document: Document, node: Any) -> Any:
 
 def find(document: Document, pointer: str) -> Any:
     node: Any = document
-    for step in pointer.removeprefix("#/").split("/"):
-        node = node[step.replace("~1", "/").replace("~0", "~")]
+    for step in filter(None, pointer.removeprefix("#").split("/")):
+        key = step.replace("~1", "/").replace("~0", "~")
+        node = node[int(key) if isinstance(node, list) else key]
     return node
 
 
@@ -631,20 +632,12 @@ class TestGeneratedTypes:
 def put(document: Document, pointer: str, value: Any) -> None:
     """Set the member at the pointer, or take it away."""
     parent, _, last = pointer.rpartition("/")
-    owner = find_in(document, parent)
+    owner = find(document, parent)
     key = int(last) if isinstance(owner, list) else last
     if value is GONE:
         del owner[key]
     else:
         owner[key] = value
-
-
-def find_in(document: Document, pointer: str) -> Any:
-    node: Any = document
-    for step in pointer.split("/") if pointer else ():
-        key = step.replace("~1", "/").replace("~0", "~")
-        node = node[int(key) if isinstance(node, list) else key]
-    return node
 
 
 def copy_tree(target: Path) -> Path:

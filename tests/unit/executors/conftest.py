@@ -45,7 +45,7 @@ class FarSide:
 async def _serve(far_side: FarSide) -> web.AppRunner:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", far_side.handle)
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -242,7 +242,7 @@ async def test_an_error_keeps_four_kilobytes_without_secrets(
     caller: Caller, far_side: FarSide, call_to: CallTo
 ) -> None:
     """Also when the far side repeats what it was sent, and where the cut would hide half of a secret."""
-    body = f"you sent {SECRET} " + "x" * 4070 + SECRET
+    body = f"you sent {SECRET} " + "x" * 4080 + SECRET
     far_side.answers(status=400, body=body.encode(), headers={"X-Echo": f"Bearer {SECRET}"})
 
     result = await caller.call(call_to(far_side.url, BEARER))
@@ -324,6 +324,22 @@ async def test_no_listener_can_be_retried(caller: Caller, call_to: CallTo) -> No
     assert result == CallFailed("no connection to the far side", retryable=True)
 
 
+async def test_a_far_side_that_does_not_accept_is_left_in_time(call_to: CallTo) -> None:
+    """Connecting has a bound of its own, so that a dead address does not take the time of the whole call."""
+    caller = Caller(egress_allow=["127.0.0.0/8"], connect_timeout_s=0.2)
+    await caller.start()
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for taken in (first, second):  # what the listener has no room for gets no answer at all
+            taken.setblocking(False)
+            taken.connect_ex(full.getsockname())
+        result = await caller.call(call_to(f"http://127.0.0.1:{full.getsockname()[1]}"))
+    await caller.stop()
+
+    assert result == CallFailed("no connection to the far side", retryable=True)
+
+
 async def test_a_name_that_does_not_resolve_can_be_retried(caller: Caller, call_to: CallTo) -> None:
     """Name servers have bad days."""
     result = await caller.call(call_to("http://far-side.invalid"))
@@ -363,12 +379,15 @@ async def test_a_far_side_that_stays_silent_is_left_in_time(caller: Caller, call
 
 
 async def test_a_call_can_be_cancelled(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
-    """That is the one thing that is raised."""
-    arrived = asyncio.Event()
+    """That is the one thing that is raised, and the far side sees that nobody waits for its answer."""
+    arrived, left = asyncio.Event(), asyncio.Event()
 
     async def waits(_: web.Request) -> web.Response:
         arrived.set()
-        await asyncio.sleep(60)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
         return web.Response()
 
     far_side.answer = waits
@@ -378,6 +397,7 @@ async def test_a_call_can_be_cancelled(caller: Caller, far_side: FarSide, call_t
 
     with pytest.raises(asyncio.CancelledError):
         await task
+    await asyncio.wait_for(left.wait(), 5)
 
 
 @pytest.mark.parametrize(
@@ -503,6 +523,16 @@ async def test_connections_are_kept_and_shared(caller: Caller, call_to: CallTo) 
 
     assert all(isinstance(result, CallSucceeded) for result in results)
     assert connections == [1]
+
+
+async def test_a_call_costs_less_than_a_few_milliseconds(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
+    """A loose bound against something that blocks; benchmarks measure."""
+    await caller.call(call_to(far_side.url))
+    started = time.perf_counter()
+    for _ in range(50):
+        await caller.call(call_to(far_side.url))
+
+    assert time.perf_counter() - started < 1
 
 
 async def test_what_cannot_be_called_fails_at_once(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
