@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import yaml
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -28,7 +29,7 @@ from flowker.logs import configure_logs
 from flowker.operations import executions, health, webhooks, workflows
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage.database import EngineLock, Store, upgrade
+from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (executions, health, webhooks, workflows)
 
@@ -85,7 +86,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
 
     async def start() -> None:
         await _acquire(lock)
-        await asyncio.to_thread(upgrade, settings.database_url)
+        try:
+            await asyncio.to_thread(upgrade, settings.database_url)
+        except BaseException:
+            lock.release()
+            raise
         await store.start()
         await caller.start()
         await engine.start()
@@ -119,7 +124,7 @@ def check_document(path: Path) -> list[str]:
     """What is wrong with a document, and with the handlers for it; nothing is started."""
     try:
         build_asgi(load(path), bind(None, OPERATION_MODULES), keys=None)
-    except (DocumentError, OSError, ValueError) as error:
+    except (DocumentError, OSError, ValueError, yaml.YAMLError) as error:
         return str(error).splitlines()
     return []
 
@@ -163,7 +168,10 @@ def _with_cors(asgi: ASGIApp, settings: Settings) -> ASGIApp:
 
 async def _acquire(lock: EngineLock) -> None:
     patience = time.monotonic() + LOCK_WAIT_S
-    while not lock.acquire():
-        if time.monotonic() > patience:
-            raise StoreInUse("another process drives this store; stop it first, or use another database")
-        await asyncio.sleep(0.1)
+    try:
+        while not lock.acquire():
+            if time.monotonic() > patience:
+                raise StoreInUse("another process drives this store; stop it first, or use another database")
+            await asyncio.sleep(0.1)
+    except OSError as error:
+        raise DatabaseUnusable(f"the database cannot be used: {error}") from error

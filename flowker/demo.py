@@ -1,15 +1,17 @@
 """A sample workflow for newcomers, made and run through the public API like anybody's.
 
 It validates a payment: the currency must be known and the amount within a limit, else it is rejected. With a
-screening service (`--screening-url`) a call to that service decides as well.
+screening service (`--screening-url`) a call to that service decides as well, in a workflow of its own.
 """
 
-import json
+import http.client
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
+
+from flowker import jsontext
 
 WORKFLOW_NAME = "Payment validation (sample)"
 WEBHOOK_PATH = "demo/payments"
@@ -39,26 +41,39 @@ class Client:
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Any answer of the service to a body (JSON text, or a value); raises DemoFailed when there is none."""
-        request = urllib.request.Request(self.url + path, method=method, headers=headers or {})  # noqa: S310
+        try:
+            with self._send(method, path, body, headers or {}) as response:
+                return Answer(response.status, dict(response.headers), jsontext.decode(response.read()))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DemoFailed(f"no Flowker answers at {self.url}: {error}") from error
+
+    def expect(self, status: int, method: str, path: str, body: Any = None) -> Answer:
+        """The answer with this status; raises DemoFailed for any other."""
+        answer = self.call(method, path, body)
+        if answer.status != status:
+            raise DemoFailed(f"{method} {path} answered {answer.status}: {as_json(answer.body)}")
+        return answer
+
+    def _send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
+        request = urllib.request.Request(self.url + path, method=method, headers=headers)  # noqa: S310
         if self.key is not None:
             request.add_header("X-API-Key", self.key)
         if body is not None:
-            request.data = (body if isinstance(body, str) else json.dumps(body)).encode()
+            request.data = body.encode() if isinstance(body, str) else jsontext.encode(body)
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - the address is ours
-                return Answer(response.status, dict(response.headers), json.load(response))
+            return _opener.open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
-            return Answer(error.code, dict(error.headers), json.loads(error.read() or b"null"))
-        except (OSError, ValueError) as error:
-            raise DemoFailed(f"no service answers at {self.url}: {error}") from error
+            return error  # It is an answer too.
 
-    def expect(self, status: int, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """The answer with this status; raises DemoFailed for any other."""
-        answer = self.call(method, path, body, headers)
-        if answer.status != status:
-            raise DemoFailed(f"{method} {path} answered {answer.status}: {json.dumps(answer.body)}")
-        return answer
+
+# The service is near: what the environment says about proxies is not meant for it.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def as_json(value: Any) -> str:
+    """A value as one line, with the digits that its numbers came with."""
+    return jsontext.encode(value).decode()
 
 
 def answers(url: str) -> bool:
@@ -69,9 +84,33 @@ def answers(url: str) -> bool:
         return False
 
 
-def sample_workflow(screening_configuration_id: str | None = None) -> dict[str, Any]:
-    """The definition of the sample, as a client sends it."""
-    nodes = [_TRIGGER, _CHECK, _APPROVED, _REJECTED]
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The sample workflow, or the one that also calls the screening service of a provider configuration."""
+
+    screening_configuration_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"Screened payment {self._mark} (sample)" if self.screening_configuration_id else WORKFLOW_NAME
+
+    @property
+    def webhook_path(self) -> str:
+        return f"{WEBHOOK_PATH}/{self._mark}" if self.screening_configuration_id else WEBHOOK_PATH
+
+    @property
+    def _mark(self) -> str:
+        """Tells the workflows of several screening services apart."""
+        return (self.screening_configuration_id or "")[:8]
+
+
+PLAIN = Sample()
+
+
+def sample_workflow(sample: Sample = PLAIN) -> dict[str, Any]:
+    """The definition of a sample, as a client sends it."""
+    screening_configuration_id = sample.screening_configuration_id
+    nodes = [_trigger(sample.webhook_path), _CHECK, _APPROVED, _REJECTED]
     edges = [
         {"id": "e1", "source": "payment-received", "target": "within-limits"},
         {"id": "e2", "source": "within-limits", "target": "approved", "sourceHandle": "true", "label": "Approved"},
@@ -83,7 +122,7 @@ def sample_workflow(screening_configuration_id: str | None = None) -> dict[str, 
         edges.append({"id": "e4", "source": "screening", "target": "within-limits"})
         edges.append({"id": "e5", "source": "screening", "target": "rejected", "sourceHandle": "error"})
     return {
-        "name": WORKFLOW_NAME,
+        "name": sample.name,
         "description": "Approves payments in known currencies up to 10000.",
         "nodes": nodes,
         "edges": edges,
@@ -91,12 +130,11 @@ def sample_workflow(screening_configuration_id: str | None = None) -> dict[str, 
     }
 
 
-def ensure_sample(client: Client, screening_configuration_id: str | None = None) -> str:
+def ensure_sample(client: Client, sample: Sample = PLAIN) -> str:
     """The id of the active sample workflow, which is made when it is not there."""
-    found = find_sample(client)
+    found = find_sample(client, sample)
     if found is None:
-        wanted = sample_workflow(screening_configuration_id)
-        found = client.expect(201, "POST", "/v1/workflows", wanted).body | {"status": "draft"}
+        found = client.expect(201, "POST", "/v1/workflows", sample_workflow(sample)).body
     workflow_id = str(found.get("id") or found["workflowId"])
     if found["status"] == "inactive":
         client.expect(200, "POST", f"/v1/workflows/{workflow_id}/draft")
@@ -105,22 +143,22 @@ def ensure_sample(client: Client, screening_configuration_id: str | None = None)
     return workflow_id
 
 
-def find_sample(client: Client) -> dict[str, Any] | None:
+def find_sample(client: Client, sample: Sample = PLAIN) -> dict[str, Any] | None:
     """The sample workflow, if the service has it."""
     cursor = ""
     while True:
         page = client.expect(200, "GET", f"/v1/workflows?limit=100&sortBy=name&cursor={cursor}").body
         for workflow in page["items"]:
-            if workflow["name"] == WORKFLOW_NAME:
+            if workflow["name"] == sample.name:
                 return dict(workflow)
         if not page["hasMore"]:
             return None
         cursor = page["nextCursor"]
 
 
-def send_payment(client: Client) -> Answer:
-    """Deliver one payment to the sample's webhook."""
-    return client.expect(201, "POST", f"/v1/webhooks/{WEBHOOK_PATH}", PAYMENT)
+def send_payment(client: Client, sample: Sample = PLAIN) -> Answer:
+    """Deliver one payment to a sample's webhook."""
+    return client.expect(201, "POST", f"/v1/webhooks/{sample.webhook_path}", PAYMENT)
 
 
 def await_results(client: Client, execution_id: str) -> Any:
@@ -131,24 +169,28 @@ def await_results(client: Client, execution_id: str) -> Any:
         if answer.status == 200:
             return answer.body
         if answer.status != 422 or time.monotonic() > patience:
-            raise DemoFailed(f"the results answered {answer.status}: {json.dumps(answer.body)}")
+            raise DemoFailed(f"the results answered {answer.status}: {as_json(answer.body)}")
         time.sleep(0.02)
 
 
 def curl(url: str, key: str | None) -> str:
-    """A command that delivers the sample payment, to be pasted into a shell."""
-    shown = f" \\\n  -H 'X-API-Key: {key}'" if key else ""
+    """A command that delivers the sample payment, to be pasted into a shell; the key may be a shell variable."""
+    quote = '"' if key and key.startswith("$") else "'"
+    shown = f" \\\n  -H {quote}X-API-Key: {key}{quote}" if key else ""
     content = "-H 'Content-Type: application/json'"
     return f"curl -i {url}/v1/webhooks/{WEBHOOK_PATH}{shown} \\\n  {content} \\\n  -d '{PAYMENT}'"
 
 
-_TRIGGER = {
-    "id": "payment-received",
-    "type": "trigger",
-    "name": "Payment received",
-    "position": {"x": 0, "y": 0},
-    "data": {"triggerId": "webhook", "method": "POST", "path": WEBHOOK_PATH},
-}
+def _trigger(webhook_path: str) -> dict[str, Any]:
+    return {
+        "id": "payment-received",
+        "type": "trigger",
+        "name": "Payment received",
+        "position": {"x": 0, "y": 0},
+        "data": {"triggerId": "webhook", "method": "POST", "path": webhook_path},
+    }
+
+
 _CHECK = {
     "id": "within-limits",
     "type": "conditional",

@@ -8,12 +8,13 @@ unfinished journal and goes on with what is open.
 """
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
 from flowker.domain.advance import begin, fold
-from flowker.domain.errors import ExecutionNotFound, FlowkerError, InternalError
+from flowker.domain.errors import ExecutionNotFound, InternalError
 from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, Status
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Definition
@@ -55,7 +56,7 @@ class EmbeddedEngine:
         self._workers_max = workers
         self._grace_s = grace_s
         self._wakeups = Wakeups(store, clock, self._take_up)
-        self._ready: asyncio.Queue[Live | str | None] = asyncio.Queue(READY_MAX)
+        self._ready: asyncio.Queue[_Entry | None] = asyncio.Queue(READY_MAX)
         self._held: set[str] = set()
         self._finished: dict[str, asyncio.Future[Status]] = {}
         self._workers: list[asyncio.Task[None]] = []
@@ -86,14 +87,17 @@ class EmbeddedEngine:
         return bool(tasks) and not self._stopping and not any(task.done() for task in tasks)
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
-        """Take up an execution that was just committed; without room for it the store keeps it for the sweep."""
+        """Take up an execution that was just committed; without room for it the store keeps it for the sweep.
+
+        Raises nothing, and leaves even the first step to a worker: who was accepted must not be answered otherwise.
+        """
         if accepted.execution_id in self._held:
             return
         if self._ready.full():
             self._wakeups.left_in_store()
             return
         small = input_bytes <= INPUT_KEPT_BYTES_MAX
-        self._ready.put_nowait(_begin(accepted, definition) if small else accepted.execution_id)
+        self._ready.put_nowait(_Entry(accepted.execution_id, _Fresh(accepted, definition) if small else None))
         self._held.add(accepted.execution_id)
 
     def expect(self, execution_id: str) -> asyncio.Future[Status]:
@@ -112,26 +116,23 @@ class EmbeddedEngine:
     async def _take_up(self, execution_id: str) -> None:
         if execution_id not in self._held:
             self._held.add(execution_id)
-            await self._ready.put(execution_id)
+            await self._ready.put(_Entry(execution_id))
 
     async def _work(self) -> None:
         while (entry := await self._ready.get()) is not None:
             if not self._stopping:
-                await self._run(entry)
-            self._held.discard(entry if isinstance(entry, str) else entry.id)
+                await self._run(entry.execution_id, entry.fresh)
+            self._held.discard(entry.execution_id)
 
-    async def _run(self, entry: Live | str) -> None:
+    async def _run(self, execution_id: str, fresh: "_Fresh | None") -> None:
         """Drive one execution; whatever goes wrong with it stays with it."""
-        execution_id = entry if isinstance(entry, str) else entry.id
         live: Live | None = None
         try:
-            live = await self._load(entry) if isinstance(entry, str) else entry
+            live = _begin(fresh) if fresh else await self._load(execution_id)
             if live is not None:
                 await self._drive(live)
         except (Superseded, InternalError) as error:
-            log.warning("execution left to the sweep", execution_id=execution_id, reason=type(error).__name__)
-            await self._clock.sleep(RECORD_RETRY_S[1])
-            self._wakeups.left_in_store()
+            await self._leave(execution_id, type(error).__name__)
         except ExecutionNotFound:
             log.warning("execution vanished", execution_id=execution_id)
         except Exception:
@@ -140,6 +141,12 @@ class EmbeddedEngine:
         finally:
             for task in live.calls if live else ():
                 task.cancel()
+
+    async def _leave(self, execution_id: str, reason: str) -> None:
+        """Leave an execution to the sweep, after a pause: it may be left for the same reason again."""
+        log.warning("execution left to the sweep", execution_id=execution_id, reason=reason)
+        await self._clock.sleep(RECORD_RETRY_S[1])
+        self._wakeups.left_in_store()
 
     async def _load(self, execution_id: str) -> Live | None:
         """Fold an execution from its journal; None when it has ended meanwhile."""
@@ -212,11 +219,13 @@ class EmbeddedEngine:
             steps_done, entries = await self._store.read(read_extent, execution_id)
             aborted = Aborted(format_timestamp(self._clock.now()), "FLK-9999: the execution cannot be continued")
             progress = build_abortion(execution_id, aborted, first_seq=entries, steps_done=steps_done)
-            await self._store.write_together(executions.record, progress)
-        except FlowkerError as error:
-            log.warning("execution left as it is", execution_id=execution_id, code=error.code)
-        else:
-            self._tell(execution_id, "failed")
+            recorded = await self._store.write_together(executions.record, progress)
+            if recorded:
+                self._tell(execution_id, "failed")
+        except InternalError as error:
+            await self._leave(execution_id, type(error).__name__)
+        except Exception:
+            log.exception("execution left as it is", execution_id=execution_id)
 
     def _tell(self, execution_id: str, status: Status) -> None:
         future = self._finished.pop(execution_id, None)
@@ -224,7 +233,24 @@ class EmbeddedEngine:
             future.set_result(status)
 
 
-def _begin(accepted: Accepted, definition: Definition) -> Live:
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """An execution that was just committed: there is no need to read its journal."""
+
+    accepted: Accepted
+    definition: Definition
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One execution in the ready queue."""
+
+    execution_id: str
+    fresh: _Fresh | None = None
+
+
+def _begin(fresh: _Fresh) -> Live:
+    accepted, definition = fresh.accepted, fresh.definition
     plan = definition.plan(accepted.trigger)
     deadline = parse_timestamp(accepted.started_at) + timedelta(seconds=definition.timeout_s)
     return Live(accepted.execution_id, plan, begin(plan, accepted), 1, deadline, definition.timeout_s)

@@ -9,6 +9,7 @@ import structlog
 
 from flowker.domain.actions import LogAction
 from flowker.domain.advance import advance
+from flowker.domain.errors import InternalError
 from flowker.domain.executions import TERMINAL, Aborted, Event, Outcome, Postponed, Run, Settled, State
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Plan
@@ -66,7 +67,7 @@ class Live:
         ended = [task for task in self.calls if task in done]
         for task in ended:
             del self.calls[task]
-        return [task.result() for task in ended]
+        return [_event_of(task) for task in ended]
 
     def _advance(self, event: Event) -> None:
         self.state, _ = advance(self.plan, self.state, event)
@@ -108,6 +109,14 @@ class Live:
             for run in self.state.open.values()
             if run.node_id not in under_way and (run.not_before is None or run.not_before <= at)
         ]
+
+
+def _event_of(call: asyncio.Task[Event]) -> Event:
+    try:
+        return call.result()
+    except asyncio.CancelledError:
+        # Not by the engine, which waits for no call that it cancels. Passed on, this would end the worker.
+        raise InternalError("A call was cancelled.") from None
 
 
 def _merge_settled(events: list[Event]) -> list[Event]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from flowker.domain.errors import InternalError
 from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import ExecutorCall, Node
 from flowker.domain.retries import delay_s
@@ -14,6 +15,9 @@ from flowker.engine.clock import Clock
 from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
 from flowker.storage import provider_configurations
 from flowker.storage.database import Store
+
+STORE_RETRY_S = 1.0
+"""How long a call waits for a store that is away, before it is tried again."""
 
 
 def is_call(node: Node) -> bool:
@@ -45,7 +49,12 @@ class Steps:
         if not isinstance(behaviour, ExecutorCall):
             raise TypeError(f"node {node.id} makes no call")
         started = self._clock.now()
-        result = await self._attempt(execution_id, node.id, behaviour, run, context)
+        try:
+            configuration = await self._configuration(behaviour.provider_configuration_id)
+        except InternalError:
+            # No attempt was made. To fail here would cut off the calls of the branches beside this one.
+            return Postponed(node.id, format_timestamp(started + timedelta(seconds=STORE_RETRY_S)), run.attempt)
+        result = await self._attempt(execution_id, node.id, behaviour, run, context, configuration)
         ended = self._clock.now()
         if isinstance(result, CallFailed) and result.retryable:
             wait_s = delay_s(behaviour.retry, run.attempt, random.random(), result.retry_after_s)  # noqa: S311 - jitter
@@ -55,9 +64,14 @@ class Steps:
         return Settled(format_timestamp(ended), (outcome,))
 
     async def _attempt(
-        self, execution_id: str, node_id: str, call: ExecutorCall, run: Run, context: Mapping[str, Any]
+        self,
+        execution_id: str,
+        node_id: str,
+        call: ExecutorCall,
+        run: Run,
+        context: Mapping[str, Any],
+        configuration: ProviderConfiguration | None,
     ) -> CallResult:
-        configuration = await self._configuration(call.provider_configuration_id)
         if configuration is None:
             return CallFailed("the provider configuration is unknown or not active", retryable=False)
         return await self._caller.call(

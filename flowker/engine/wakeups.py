@@ -7,6 +7,8 @@ that are unfinished and in nobody's hands: all of them at a start, and those tha
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from flowker.domain.errors import InternalError
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.engine.clock import Clock
@@ -18,6 +20,8 @@ DUE_PAGE = 200
 
 POLL_MAX_S = 5.0
 """The longest time between two looks at the clock's rows, and between two attempts while the store is away."""
+
+log = structlog.get_logger("flowker.engine")
 
 
 class Wakeups:
@@ -49,7 +53,8 @@ class Wakeups:
             self._left_in_store.clear()
             try:
                 await self._sweep_once()
-            except InternalError:
+            except Exception as error:  # noqa: BLE001 - without the sweep, what is in nobody's hands stays there
+                _note("sweep broke", error)
                 self._left_in_store.set()
                 await self._clock.sleep(POLL_MAX_S)
 
@@ -65,7 +70,10 @@ class Wakeups:
             self._earlier_wake.clear()
             try:
                 seconds = await self._wake_due()
-            except InternalError:
+            except Exception as error:  # noqa: BLE001 - without this task nothing that waits goes on
+                _note("clock broke", error)
+                # A claim whose answer was lost took executions off the clock all the same.
+                self._left_in_store.set()
                 seconds = POLL_MAX_S
             await self._sleep_or_earlier(seconds)
 
@@ -76,9 +84,9 @@ class Wakeups:
             if next_wake is None:
                 return POLL_MAX_S
             now = self._clock.now()
-            seconds = (parse_timestamp(next_wake) - now).total_seconds()
-            if seconds > 0:
-                return min(seconds, POLL_MAX_S)
+            # Compared as the text that the claim compares: where the two disagreed, this would turn for ever.
+            if next_wake > format_timestamp(now):
+                return min((parse_timestamp(next_wake) - now).total_seconds(), POLL_MAX_S)
             for execution_id in await self._store.write(executions.claim_due, format_timestamp(now), DUE_PAGE):
                 await self._take_up(execution_id)
 
@@ -90,6 +98,13 @@ class Wakeups:
         finally:
             sleep.cancel()
             earlier.cancel()
+
+
+def _note(event: str, error: Exception) -> None:
+    if isinstance(error, InternalError):
+        log.warning(event, reason=type(error).__name__)
+    else:
+        log.error(event, exc_info=error)
 
 
 def _unfinished_ids(connection: Connection, after_id: str) -> list[str]:

@@ -15,7 +15,7 @@ from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InvalidRequest
 from flowker.http.parameters import NO_QUERY, Parameter, ParameterRefused, Query, Sources, parse_cookies
 from flowker.http.schema_engine import JudgingValidator
-from flowker.http.violations import refusal
+from flowker.http.violations import VIOLATIONS_MAX, refusal
 
 THOROUGH_BYTES_MAX = 32_768
 """Up to this size of a body every violation is reported. Finding them all costs about 8 µs each, and a body of
@@ -72,7 +72,8 @@ class Response:
         except ValueError:
             return [*found, "body: is not JSON"]
         if not self._validator.is_valid(value):
-            found += [f"{violation.field}: {violation.text}" for violation in self._validator.violations(value)]
+            violations = self._validator.violations(value, thorough=len(body) <= THOROUGH_BYTES_MAX)
+            found += [f"{violation.field}: {violation.text}" for violation in violations[:VIOLATIONS_MAX]]
         return found
 
     def _header_complaints(self, headers: Mapping[bytes, bytes]) -> list[str]:

@@ -44,13 +44,9 @@ class Specification31(OpenAPISpecification):
     def _validate_spec(cls, spec: dict[str, Any]) -> None:
         problems: list[str] = []
         try:
-            problems.extend(
-                f"{_pointer(error)}: {error.message}" for error in OpenAPIV31SpecValidator(spec).iter_errors()
-            )
-        except (KeyError, TypeError, AttributeError):
-            # The validator walks on into what it has just found broken, and may stumble there.
-            if not problems:
-                raise
+            problems.extend(map(_problem, OpenAPIV31SpecValidator(spec).iter_errors()))
+        except Exception as error:  # noqa: BLE001 (a dangling $ref stops it, or what it has just found to be broken)
+            problems.append(f"{type(error).__name__} {getattr(error, 'ref', '')}")
         if problems:
             raise DocumentError("The document is not valid OpenAPI 3.1:\n" + "\n".join(problems))
 
@@ -101,8 +97,9 @@ _JsonLoader.yaml_implicit_resolvers = {
 }
 
 
-def _pointer(error: Any) -> str:
-    return "/".join(str(part) for part in error.absolute_path) or "document"
+def _problem(error: Any) -> str:
+    place = "/".join(str(part) for part in error.absolute_path) or "document"
+    return f"{place}: {error.message.partition(chr(10))[0]}"
 
 
 def _with_text_keys(node: Any) -> Any:

@@ -26,6 +26,9 @@ from flowker.storage.readers import Readers
 from flowker.storage.requests import Request
 from flowker.storage.writer import Writer
 
+__all__ = ["Connection", "EngineLock", "Store", "upgrade"]
+"""`Connection` is for the functions that are given to a store: SQL itself stays in this package."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")

@@ -150,7 +150,7 @@ def test_a_delay_without_seconds_is_refused() -> None:
 
 
 @given(st.dictionaries(MEMBERS, JSON))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_any_data_is_an_action_or_refused(data: dict[str, Any]) -> None:
     """No other exception, whatever an author writes."""
     with contextlib.suppress(InvalidMember):

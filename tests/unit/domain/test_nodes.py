@@ -356,7 +356,7 @@ CODES = {
 
 @pytest.mark.parametrize("type_", CODES)
 @given(data=DATA)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_data_is_a_node_or_a_refusal_that_names_the_member(type_: str, data: dict[str, Any]) -> None:
     """Nothing that a workflow's author writes is an internal error."""
     refused: FlowkerError | None = None
@@ -372,7 +372,7 @@ def test_any_data_is_a_node_or_a_refusal_that_names_the_member(type_: str, data:
 
 
 @given(st.text(max_size=40) | st.text(alphabet="ab.[]()\"'\\ 01=<>!&|-*{}ORANDNTin,", max_size=40))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_any_text_is_a_condition_or_refused(text: str) -> None:
     """With FLK-0105 and nothing else."""
     with contextlib.suppress(InvalidCondition):

@@ -194,7 +194,7 @@ def test_a_value_as_deep_as_any_delivery_can_be_rendered() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["x" * 600_000, ["x" * 600_000], {"x" * 600_000: 1}, [0] * 600_000, 10**4000, Decimal("1E+390"), '"' * 300_000],
+    ["x" * 600_000, ["x" * 600_000], {"x" * 600_000: 1}, [0] * 300_000, 10**4000, Decimal("1E+390"), '"' * 300_000],
 )
 @pytest.mark.parametrize("template", ["{{v}}{{v}}", ["{{v}}", "{{v}}"], {"a": "{{v}}", "b": ["{{v}}"]}])
 def test_what_a_rendering_takes_from_the_context_is_counted_together(value: Any, template: Any) -> None:

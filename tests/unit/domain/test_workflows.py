@@ -300,7 +300,7 @@ METADATA = st.dictionaries(st.sampled_from(["timeoutSeconds", "team"]), JSON)
 
 
 @given(st.lists(NODES, max_size=4), st.lists(EDGES, max_size=4), METADATA)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 def test_any_definition_is_accepted_or_refused(
     nodes: list[dict[str, Any]], edges: list[dict[str, Any]], metadata: dict[str, Any]
 ) -> None:

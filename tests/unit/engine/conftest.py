@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowker.executors.client import Caller
 
 from flowker.domain.audit import SYSTEM
 from flowker.domain.executions import Accepted, Status
@@ -17,6 +16,7 @@ from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
 from flowker.engine.steps import Steps
+from flowker.executors.client import Caller
 from flowker.storage import provider_configurations, workflows
 from flowker.storage.database import Store, upgrade
 from flowker.storage.provider_configurations import StoredProviderConfiguration

@@ -1,6 +1,7 @@
 """The embedded engine: what was accepted comes to an end, exactly once, whatever happens on the way."""
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from flowker.storage import executions
 from flowker.storage.database import Connection
 
 if TYPE_CHECKING:
-    from conftest import Bench
+    from tests.unit.engine.conftest import Bench
 
 TRIGGER = {"id": "t", "type": "trigger", "data": {"path": "p"}}
 
@@ -27,8 +28,8 @@ def call(id_: str, configuration_id: str, path: str, **data: Any) -> dict[str, A
 
 
 def chain(*ids: str) -> list[dict[str, Any]]:
-    pairs = zip(ids, ids[1:], strict=False)
-    return [{"id": f"e{i}", "source": source, "target": target} for i, (source, target) in enumerate(pairs)]
+    pairs = enumerate(itertools.pairwise(ids))
+    return [{"id": f"e{i}", "source": source, "target": target} for i, (source, target) in pairs]
 
 
 async def start_far_side(routes: list[web.RouteDef]) -> TestServer:
@@ -321,7 +322,7 @@ async def test_stopping_lets_a_call_in_flight_end_and_starts_nothing_new(bench: 
 
 
 async def _until_idle(bench: "Bench") -> None:
-    while bench.engine._held:
+    while bench.engine._held:  # noqa: ASYNC110 - it is emptied without a sign
         await asyncio.sleep(0.005)
 
 

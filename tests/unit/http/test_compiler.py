@@ -88,6 +88,15 @@ def test_ranges_and_the_default_are_spelled_out(library: Document) -> None:
     assert responses[200] not in {responses[404], responses[503]}
 
 
+def test_without_a_default_other_statuses_stay_undocumented(library: Document) -> None:
+    """A range is a hundred of them and no more."""
+    library["paths"]["/version"]["get"]["responses"] = {"2XX": {"description": ""}}
+
+    responses = compile_document(library)["getVersion"].responses
+
+    assert sorted(responses) == list(range(200, 300))
+
+
 def _other_scheme(document: Document) -> None:
     document["components"]["securitySchemes"]["ApiKeyAuth"] = {"type": "http", "scheme": "bearer"}
 

@@ -65,6 +65,38 @@ def test_another_content_type_is_refused(hook: Body, content_type: bytes | None)
         hook.read(b"{}", content_type)
 
 
+def test_any_number_that_json_can_write_is_kept(hook: Body) -> None:
+    """1e400 is infinite to a float, and the long integer is another one to orjson."""
+    value = hook.read(b'{"a":1e400,"b":123456789012345678901234567890,"c":0.10}', b"application/json")
+
+    assert [str(number) for number in value.values()] == ["1E+400", "123456789012345678901234567890", "0.10"]
+
+
+def test_complaints_about_an_answer_are_bounded(contracts: dict[str, OperationContract]) -> None:
+    """A list of a thousand wrong books is one mistake."""
+    headers = [(b"content-type", b"application/json"), (b"x-total", b"1")]
+
+    for count, named in ((2, 2), (1000, 20), (50_000, 1)):
+        assert len(contracts["listBooks"].complaints(200, headers, b"[" + b"1," * (count - 1) + b"1]")) == named
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "complaint"),
+    [
+        ([(b"content-type", b"text/plain")], b"{}", "content-type: is not application/json"),
+        ([(b"content-type", b"application/json")], b"{", "body: is not JSON"),
+        ([(b"content-type", b"application/json")], b"", "body: is not JSON"),
+        ([(b"content-type", b"application/json")], b'{"a":NaN}', "body: is not JSON"),
+        ([(b"content-type", b"application/json")], b"[]", "body: must be an object"),
+    ],
+)
+def test_an_answer_is_judged_on_its_bytes(
+    contracts: dict[str, OperationContract], headers: list[tuple[bytes, bytes]], body: bytes, complaint: str
+) -> None:
+    """Not on the value that they were made from."""
+    assert contracts["getVersion"].complaints(200, headers, body) == [complaint]
+
+
 def test_an_empty_body_is_absent(hook: Body, book: Body) -> None:
     """Where it is optional; where it is required it is missing."""
     assert hook.read(b"", None) is None

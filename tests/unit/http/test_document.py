@@ -54,6 +54,22 @@ def test_an_invalid_document_stops_the_start_with_everything_that_is_wrong(
     assert "paths//version/get/responses/200" in str(raised.value)
 
 
+def test_a_reference_to_nowhere_stops_the_start(library: dict[str, Any], handlers: Handlers) -> None:
+    """The validator breaks off there; it is named, not let out as a crash."""
+    library["paths"]["/version"]["get"]["responses"]["200"] = {"$ref": "#/components/responses/Nowhere"}
+
+    with pytest.raises(DocumentError, match="/components/responses/Nowhere"):
+        build_asgi(library, handlers, keys=None)
+
+
+def test_a_path_parameter_without_its_place_stops_the_start(library: dict[str, Any], handlers: Handlers) -> None:
+    """It could never be found."""
+    library["paths"]["/books/{id}"]["parameters"][0]["name"] = "key"
+
+    with pytest.raises(DocumentError, match="Path parameter"):
+        build_asgi(library, handlers, keys=None)
+
+
 def test_what_openapi_3_1_has_over_3_0_is_accepted(library: dict[str, Any], handlers: Handlers) -> None:
     """Lists of types, null, const and a $ref with siblings are not in Connexion's schema."""
     library["components"]["schemas"]["Cat"]["properties"]["name"] = {"type": ["string", "null"], "const": "Tom"}

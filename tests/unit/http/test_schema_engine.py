@@ -6,7 +6,13 @@ import pytest
 from jsonschema_path import SchemaPath
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
 
-from flowker.http.schema_engine import CompiledSchema, CompiledSchemas, DiscriminatedSchema, JudgingValidator
+from flowker.http.schema_engine import (
+    ASSERTED_FORMATS,
+    CompiledSchema,
+    CompiledSchemas,
+    DiscriminatedSchema,
+    JudgingValidator,
+)
 
 Compile = Callable[..., JudgingValidator]
 
@@ -71,6 +77,12 @@ def test_numbers_are_judged_exactly(compile_schema: Compile, schema: Any, value:
 def test_formats_are_asserted(compile_schema: Compile, name: str, value: str, fits: bool) -> None:
     """To JSON Schema 2020-12 a format is a comment; to this service it is a rule."""
     assert compile_schema({"type": "string", "format": name}).is_valid(value) is fits
+
+
+@pytest.mark.parametrize("name", sorted(ASSERTED_FORMATS))
+def test_every_format_that_a_document_may_name_is_asserted(compile_schema: Compile, name: str) -> None:
+    """The engine passes the ones that it does not know in silence."""
+    assert not compile_schema({"type": "string", "format": name}).is_valid("\\ [(")
 
 
 def test_a_pattern_cannot_run_for_ever(compile_schema: Compile) -> None:
@@ -140,6 +152,11 @@ def test_openapi_cores_casters_can_look_into_a_schema(compile_schema: Compile) -
             [("additionalProperties", "b"), ("additionalProperties", "c")],
         ),
         ({"type": "object", "additionalProperties": False}, {"b": 1}, [("additionalProperties", "b")]),
+        (
+            {"properties": {"a": {"items": {"additionalProperties": False}}}},
+            {"a": [{}, {"b": 1, "c": 1}]},
+            [("additionalProperties", "a[1].b"), ("additionalProperties", "a[1].c")],
+        ),
         ({"unevaluatedProperties": False}, {"b": 1}, [("unevaluatedProperties", "b")]),
         ({"properties": {"a": False}}, {"a": 1}, [("falseSchema", "a")]),
         ({"items": {"type": "string"}}, ["a", 1, 2], [("type", "[1]"), ("type", "[2]")]),

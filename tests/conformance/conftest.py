@@ -1,0 +1,412 @@
+"""The whole service, in this process or in one of its own, and an API to ask it and to prepare what a test needs.
+
+`World` is a service in this process, on a real database, with a clock that can be turned and with faults that are real.
+It answers through Schemathesis's ASGI client, which runs it in an event loop of its own: a test may ask from any thread.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.python import asgi
+
+from flowker.app import OPERATION_MODULES, bind, build, document_path
+from flowker.http.dispatcher import OPERATION, STATUS
+from flowker.http.document import build_asgi, load
+from flowker.http.security import ApiKeys
+from flowker.settings import Settings
+from flowker.storage.database import Store
+
+KEY = "conformance-key"
+CREDENTIALS = {"X-API-Key": KEY}
+
+PATIENCE_S = 10.0
+"""How long a test waits for what happens by itself: it takes milliseconds, and after this it never will."""
+
+DECIDE = {"action": "set_output", "output": {"decision": "approved"}}
+WAIT_AN_HOUR = {"action": "delay", "seconds": 3600}
+
+_LENIENT = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+"""The document's bodies are large, and the machine may be busy: neither is a reason to fail."""
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    max_examples=20,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],  # Shrinking would be the longest part of a failing run.
+    suppress_health_check=_LENIENT,
+)
+settings.register_profile("long", max_examples=500, deadline=None, suppress_health_check=_LENIENT)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, its numbers exact."""
+        return json.loads(self.body, parse_float=Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A workflow that was prepared; `webhook` is the path that its trigger names."""
+
+    id: str
+    name: str
+    webhook: str
+
+
+Send = Callable[[str, str, bytes | None, Mapping[str, str]], Answer]
+
+
+class Api:
+    """Asks a service, and prepares workflows and executions by asking it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._numbers = itertools.count(1)
+        self._pool = ThreadPoolExecutor(80)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str | None) -> Answer:
+        """Send a request with the good key; a body that is not bytes is sent as JSON. A header that is None is left out.
+
+        `Idempotency_Key` is the header `Idempotency-Key`.
+        """
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        default = {**CREDENTIALS, "Content-Type": None if body is None else "application/json"}
+        sent = {name: value for name, value in {**default, **given}.items() if value is not None}
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        return self._send(method, path, data, sent)
+
+    def begin(self, method: str, path: str, body: Any = None, **headers: str | None) -> "Future[Answer]":
+        """Ask without waiting for the answer."""
+        return self._pool.submit(self.ask, method, path, body, **headers)
+
+    def expect(self, status: int, method: str, path: str, body: Any = None, **headers: str | None) -> Answer:
+        answer = self.ask(method, path, body, **headers)
+        assert answer.status == status, answer.body
+        return answer
+
+    def deliver(self, workflow: Workflow, body: Any = None, *, method: str = "POST", **headers: str | None) -> Answer:
+        """Send to the webhook of a workflow."""
+        return self.ask(method, f"/v1/webhooks/{workflow.webhook}", body, **headers)
+
+    def results(self, execution_id: str) -> Any:
+        """The results of an execution, as soon as it has ended."""
+        path = f"/v1/executions/{execution_id}/results"
+        return until(lambda: (answer := self.ask("GET", path)).status == 200 and answer).json()
+
+    def definition(self, *steps: Mapping[str, Any], **trigger: Any) -> dict[str, Any]:
+        """A workflow of a webhook trigger and these actions, one after another, under names that nobody has."""
+        number = next(self._numbers)
+        actions = [{"id": f"step{i}", "type": "action", "data": step} for i, step in enumerate(steps or [DECIDE], 1)]
+        received = {"triggerId": "webhook", "path": f"hooks/{number}", **trigger}
+        nodes = [{"id": "received", "type": "trigger", "data": received}, *actions]
+        pairs = itertools.pairwise(str(node["id"]) for node in nodes)
+        edges = [{"id": f"e{i}", "source": source, "target": target} for i, (source, target) in enumerate(pairs, 1)]
+        return {"name": f"Workflow {number}", "nodes": nodes, "edges": edges}
+
+    def create(self, definition: Mapping[str, Any]) -> Workflow:
+        created = self.expect(201, "POST", "/v1/workflows", definition).json()
+        paths = [node["data"]["path"] for node in definition.get("nodes", []) if node["type"] == "trigger"]
+        return Workflow(created["workflowId"], definition["name"], paths[0] if paths else "")
+
+    def draft(self, *steps: Mapping[str, Any], **trigger: Any) -> Workflow:
+        return self.create(self.definition(*steps, **trigger))
+
+    def active(self, *steps: Mapping[str, Any], **trigger: Any) -> Workflow:
+        return self.move(self.draft(*steps, **trigger), "activate")
+
+    def inactive(self, *steps: Mapping[str, Any], **trigger: Any) -> Workflow:
+        return self.move(self.active(*steps, **trigger), "deactivate")
+
+    def move(self, workflow: Workflow, *ways: str) -> Workflow:
+        """Go these ways: activate, deactivate, draft."""
+        for way in ways:
+            self.expect(200, "POST", f"/v1/workflows/{workflow.id}/{way}")
+        return workflow
+
+    def execution(self, *steps: Mapping[str, Any]) -> str:
+        """The id of an execution that was just started."""
+        started = self.deliver(self.active(*steps))
+        assert started.status == 201, started.body
+        return str(started.json()["executionId"])
+
+    def completed_execution(self) -> str:
+        execution_id = self.execution(DECIDE)
+        self.results(execution_id)
+        return execution_id
+
+    def running_execution(self) -> str:
+        """An execution that stays running for an hour of its clock."""
+        return self.execution(WAIT_AN_HOUR)
+
+    def delete_all_workflows(self) -> None:
+        while items := self.expect(200, "GET", "/v1/workflows?limit=100").json()["items"]:
+            for item in items:
+                if item["status"] == "active":
+                    self.expect(200, "POST", f"/v1/workflows/{item['id']}/deactivate")
+                self.expect(204, "DELETE", f"/v1/workflows/{item['id']}")
+
+
+class TurnableClock:
+    """The machine's clock, until it is turned. For those who ask it while they answer a request it can also fail."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+        self._sleepers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def now(self) -> datetime:
+        if _clock_fails.get():
+            raise OSError("the clock cannot be read")
+        return datetime.now(UTC) + self._ahead
+
+    async def sleep(self, seconds: float) -> None:
+        until_then = self.now() + timedelta(seconds=seconds)
+        while (left_s := (until_then - self.now()).total_seconds()) > 0:
+            sleeper = (asyncio.get_running_loop(), asyncio.Event())
+            self._sleepers.add(sleeper)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(sleeper[1].wait(), left_s)
+            self._sleepers.discard(sleeper)
+
+    def turn(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+        for loop, turned in list(self._sleepers):
+            loop.call_soon_threadsafe(turned.set)
+
+
+_clock_fails: ContextVar[bool] = ContextVar("clock_fails", default=False)
+
+
+class OvertakenStore:
+    """The store as it is for a request that another one overtakes: `rival` comes after its reading, before its writing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.rival: Callable[[], object] = str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        await asyncio.to_thread(self.rival)
+        return await self._store.write(change, *args, **kwargs)
+
+
+class World:
+    """A service in this process, and what happens to it. `heal` ends whatever happens."""
+
+    credentials = CREDENTIALS
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = TurnableClock()
+        self._home, self._away = directory / "store", directory / "away"
+        self._home.mkdir()
+        environment = {
+            "API_KEY": KEY,
+            "FLOWKER_DATABASE_URL": f"sqlite:///{self._home / 'flowker.db'}",
+            "FLOWKER_SHUTDOWN_GRACE_SECONDS": 0,
+        }
+        self._service = build(Settings.model_validate(environment), self.clock)
+        self._store = self._service.context.store
+        self._clock_fails = False
+        self._release_writer = threading.Event()
+        self._threads = ThreadPoolExecutor(2)
+        self.api = Api(lambda *request: _send_inside(self.app, *request))
+        self.answered: set[tuple[str, int]] = set()
+        """Every operation with every status that it answered."""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """The service as an ASGI application."""
+        if scope["type"] == "http":
+            _clock_fails.set(self._clock_fails)
+        await self._service.asgi(scope, receive, send)
+        if scope.get(OPERATION):
+            self.answered.add((scope[OPERATION], scope[STATUS]))
+
+    def overtaken(self, rival: Callable[[], object]) -> Any:
+        """The service as an ASGI application for requests that `rival` overtakes."""
+        self._overtaken_store.rival = rival
+        return self._overtaken_asgi
+
+    def lose_database(self) -> None:
+        """Whoever wants to read or write finds no file."""
+        if self._home.exists():
+            self._home.rename(self._away)
+
+    def break_clock(self) -> None:
+        """Whoever answers a request cannot read the clock."""
+        self._clock_fails = True
+
+    def hold_writer(self) -> None:
+        """Nothing is written: somebody's change takes that long."""
+        held = threading.Event()
+        self._release_writer.clear()
+
+        def hold(_: object) -> None:
+            held.set()
+            self._release_writer.wait()
+
+        self._threads.submit(asyncio.run, self._store.write(hold))
+        assert held.wait(PATIENCE_S)
+
+    def stall_writer(self) -> None:
+        """The writer is held, and looks as if it had been for a minute."""
+        self.hold_writer()
+        self._store._writer.heartbeat = time.monotonic() - 60
+
+    def heal(self) -> None:
+        self._clock_fails = False
+        self._release_writer.set()
+        if self._away.exists():
+            self._away.rename(self._home)
+
+    @contextmanager
+    def held_writer(self) -> Iterator[None]:
+        self.hold_writer()
+        try:
+            yield
+        finally:
+            self.heal()
+
+    def waiting_writes(self) -> int:
+        return self._store._writer._queue.qsize()
+
+    def count(self, table: str) -> int:
+        """How many rows a table has: for what no operation tells."""
+        statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name is the test's
+        return int(asyncio.run(self._store.read(lambda connection: connection.exec_driver_sql(statement).scalar_one())))
+
+    @cached_property
+    def _overtaken_store(self) -> OvertakenStore:
+        return OvertakenStore(self._store)
+
+    @cached_property
+    def _overtaken_asgi(self) -> Any:
+        context = replace(self._service.context, store=cast("Store", self._overtaken_store))
+        return build_asgi(load(document_path()), bind(context, OPERATION_MODULES), keys=ApiKeys([KEY]))
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What `look` sees, as soon as it sees anything."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not (seen := look()):
+        assert time.monotonic() < give_up_at, "it never happened"
+        time.sleep(0.002)
+    return seen
+
+
+def _send_inside(app: Any, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    with asgi.get_client(app) as client:
+        client.trust_env = False  # It would look for proxies and passwords, for every request.
+        given = client.request(method, path, data=data, headers=headers)
+    return Answer(given.status_code, given.headers, given.content)
+
+
+class Live:
+    """`flowker serve` in a process of its own, and what it wrote to its log."""
+
+    def __init__(self, directory: Path) -> None:
+        self._log = directory / "service.log"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "API_KEY": KEY,
+            "LOG_LEVEL": "warning",
+            "FLOWKER_DATABASE_URL": f"sqlite:///{directory / 'flowker.db'}",
+        }
+        command = [sys.executable, "-m", "flowker", "serve", "--port", "0"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=log
+            )
+        self.url = self._listening_url()
+        self._client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+        self.api = Api(self._send)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        url = httpx.URL(self.url)
+        return url.host, url.port or 80
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> None:
+        self._client.close()
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+        cast("Any", self._process.stdout).close()
+
+    def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+        given = self._client.request(method, path, content=data, headers=headers)
+        return Answer(given.status_code, given.headers, given.content)
+
+    def _listening_url(self) -> str:
+        for line in cast("Any", self._process.stdout):
+            if found := re.search(rb"http://[^\s]+", line):
+                return str(found.group().decode())
+        raise AssertionError(self.log())
+
+
+@pytest.fixture(scope="session")
+def make_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], World]]:
+    """Makes services, each on a new database; all of them stop when the session ends."""
+    yield lambda: World(tmp_path_factory.mktemp("world"))
+    asgi.shutdown_lifespans()
+
+
+@pytest.fixture(scope="module")
+def module_world(make_world: Callable[[], World]) -> World:
+    return make_world()
+
+
+@pytest.fixture
+def world(module_world: World) -> Iterator[World]:
+    """The service that the tests of a module share: what a test prepares has names of its own."""
+    yield module_world
+    module_world.heal()
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    return world.api
+
+
+@pytest.fixture
+def new_world(make_world: Callable[[], World]) -> World:
+    """A service that nobody has used yet, for tests about everything that it has."""
+    return make_world()
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The service as users run it, behind a real socket."""
+    service = Live(tmp_path_factory.mktemp("live"))
+    yield service
+    service.stop()

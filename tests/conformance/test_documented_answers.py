@@ -1,0 +1,358 @@
+"""Every answer that the document has is given, and fits: each operation is put where one status is the only right one.
+
+Schemathesis makes the requests. What a state needs of a request (the id of a workflow that is active, a key that was
+seen) is laid over it by the steps that stand in the table below, which also bring the state about.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from schemathesis.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from flowker.app import document_path
+from flowker.http.document import load
+
+if TYPE_CHECKING:
+    from conftest import World
+
+EXAMPLES_MAX = settings().max_examples // 4
+FITS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
+BODY_BYTES_MAX = 1_048_576
+TITLES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
+
+Request = schemathesis.Case[Any]
+Step = Callable[["World", Request], object]
+
+
+def no_key(_: "World", request: Request) -> None:
+    request.headers["X-API-Key"] = "another"
+
+
+def no_database(world: "World", _: Request) -> None:
+    world.lose_database()
+
+
+def no_clock(world: "World", _: Request) -> None:
+    world.break_clock()
+
+
+def stalled_writer(world: "World", _: Request) -> None:
+    world.stall_writer()
+
+
+def of_workflow(request: Request, workflow_id: str) -> None:
+    request.path_parameters = dict.fromkeys(request.path_parameters, workflow_id)
+
+
+def of_draft(world: "World", request: Request) -> None:
+    of_workflow(request, world.api.draft().id)
+
+
+def of_active(world: "World", request: Request) -> None:
+    of_workflow(request, world.api.active().id)
+
+
+def of_inactive(world: "World", request: Request) -> None:
+    of_workflow(request, world.api.inactive().id)
+
+
+def of_draft_with_taken_webhook(world: "World", request: Request) -> None:
+    taken = world.api.active().webhook
+    of_workflow(request, world.api.draft(path=taken).id)
+
+
+def of_completed_execution(world: "World", request: Request) -> None:
+    of_workflow(request, world.api.completed_execution())
+
+
+def of_running_execution(world: "World", request: Request) -> None:
+    of_workflow(request, world.api.running_execution())
+
+
+def of_no_uuid(_: "World", request: Request) -> None:
+    of_workflow(request, "not-a-uuid")
+
+
+def overtaken_by(way: str) -> Step:
+    """Somebody else moves the workflow between the request's reading and its writing."""
+
+    def step(world: "World", request: Request) -> None:
+        [workflow_id] = request.path_parameters.values()
+        world.overtake(lambda: world.api.ask("POST", f"/v1/workflows/{workflow_id}/{way}"))
+
+    return step
+
+
+def without_cursor(_: "World", request: Request) -> None:
+    request.query.pop("cursor", None)
+
+
+def over_the_limit(_: "World", request: Request) -> None:
+    request.query["limit"] = 101
+
+
+def of_good_definition(world: "World", request: Request) -> None:
+    request.body = {**request.body, **world.api.definition()}
+
+
+def of_unknown_executor(world: "World", request: Request) -> None:
+    of_good_definition(world, request)
+    request.body["nodes"].append({"id": "call", "type": "executor", "data": {"executorId": "fax.send"}})
+
+
+def of_broken_condition(world: "World", request: Request) -> None:
+    of_good_definition(world, request)
+    request.body["nodes"].append({"id": "check", "type": "conditional", "data": {"condition": "workflow.amount >"}})
+
+
+def of_new_name(world: "World", request: Request) -> None:
+    request.body = {**request.body, "name": world.api.definition()["name"]}
+
+
+def of_taken_name(world: "World", request: Request) -> None:
+    request.body["name"] = world.api.draft().name
+
+
+def of_no_name(_: "World", request: Request) -> None:
+    del request.body["name"]
+
+
+def of_no_object(_: "World", request: Request) -> None:
+    request.body = [request.body if isinstance(request.body, dict) else {}]
+
+
+def too_large(_: "World", request: Request) -> None:
+    request.body = {"padding": "x" * BODY_BYTES_MAX}
+
+
+def of_new_key(_: "World", request: Request) -> None:
+    request.headers["Idempotency-Key"] = str(uuid4())
+
+
+def of_seen_request(world: "World", request: Request) -> None:
+    of_new_key(world, request)
+    [workflow_id] = request.path_parameters.values()
+    key = request.headers["Idempotency-Key"]
+    world.api.expect(201, "POST", f"/v1/workflows/{workflow_id}/executions", request.body, Idempotency_Key=key)
+
+
+def of_other_input(_: "World", request: Request) -> None:
+    request.body = {"inputData": {"other": request.body}}
+
+
+def to_webhook(request: Request, path: str) -> None:
+    request.path_parameters = {"path": path}
+    request.headers.pop("Idempotency-Key", None)
+
+
+def to_active(world: "World", request: Request) -> None:
+    to_webhook(request, world.api.active(method=request.method).webhook)
+
+
+def to_synchronous(world: "World", request: Request) -> None:
+    to_webhook(request, world.api.active(method=request.method, responseMode="sync").webhook)
+
+
+def to_guarded(world: "World", request: Request) -> None:
+    """The generated token is another than the one that the webhook asks for."""
+    to_webhook(request, world.api.active(method=request.method, verify_token=str(uuid4())).webhook)
+
+
+def to_inactive(world: "World", request: Request) -> None:
+    to_webhook(request, world.api.inactive(method=request.method).webhook)
+
+
+def to_nobody(world: "World", request: Request) -> None:
+    to_webhook(request, world.api.draft(method=request.method).webhook)
+
+
+def of_seen_delivery(world: "World", request: Request) -> None:
+    of_new_key(world, request)
+    path, key = request.path_parameters["path"], request.headers["Idempotency-Key"]
+    world.api.expect(201, request.method, f"/v1/webhooks/{path}", Idempotency_Key=key)
+
+
+HEALTH: Mapping[int, Sequence[Step]] = {200: [], 500: [no_clock], 503: [no_database]}
+WEBHOOK: Mapping[int, Sequence[Step]] = {
+    200: [to_synchronous],
+    201: [to_active],
+    400: [to_active, of_no_object],
+    401: [to_guarded],
+    404: [to_nobody],
+    409: [to_active, of_seen_delivery],
+    413: [to_active, too_large],
+    422: [to_inactive],
+    500: [to_active, no_database],
+}
+
+TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
+    "checkServiceHealth": HEALTH,
+    "checkLiveness": {**HEALTH, 503: [stalled_writer]},
+    "checkReadiness": HEALTH,
+    "checkReadyz": HEALTH,
+    "getVersion": {200: [], 500: [no_clock]},
+    "listWorkflows": {
+        200: [without_cursor],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [without_cursor, no_database],
+    },
+    "createWorkflow": {
+        201: [of_good_definition],
+        400: [of_no_name],
+        401: [no_key],
+        404: [of_unknown_executor],
+        409: [of_good_definition, of_taken_name],
+        413: [too_large],
+        422: [of_broken_condition],
+        500: [of_good_definition, no_database],
+    },
+    "getWorkflow": {200: [of_draft], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
+    "updateWorkflow": {
+        200: [of_draft, of_good_definition],
+        400: [of_draft, of_no_name],
+        401: [of_draft, no_key],
+        404: [of_good_definition],
+        409: [of_draft, of_good_definition, overtaken_by("activate")],
+        413: [of_draft, too_large],
+        422: [of_active, of_good_definition],
+        500: [of_draft, of_good_definition, no_database],
+    },
+    "deleteWorkflow": {
+        204: [of_inactive],
+        400: [of_no_uuid],
+        401: [of_draft, no_key],
+        404: [],
+        422: [of_active],
+        500: [of_draft, no_database],
+    },
+    "cloneWorkflow": {
+        201: [of_active, of_new_name],
+        400: [of_draft, of_no_name],
+        401: [of_draft, no_key],
+        404: [],
+        409: [of_draft, of_taken_name],
+        413: [of_draft, too_large],
+        500: [of_draft, no_database],
+    },
+    "activateWorkflow": {
+        200: [of_draft],
+        400: [of_no_uuid],
+        401: [of_draft, no_key],
+        404: [],
+        409: [of_draft_with_taken_webhook],
+        422: [of_active],
+        500: [of_draft, no_database],
+    },
+    "deactivateWorkflow": {
+        200: [of_active],
+        400: [of_no_uuid],
+        401: [of_active, no_key],
+        404: [],
+        409: [of_active, overtaken_by("deactivate")],
+        422: [of_draft],
+        500: [of_active, no_database],
+    },
+    "moveWorkflowToDraft": {
+        200: [of_inactive],
+        400: [of_no_uuid],
+        401: [of_inactive, no_key],
+        404: [],
+        409: [of_inactive, overtaken_by("draft")],
+        422: [of_active],
+        500: [of_inactive, no_database],
+    },
+    "executeWorkflow": {
+        200: [of_active, of_seen_request],
+        201: [of_active, of_new_key],
+        400: [of_active, of_no_object],
+        401: [of_active, no_key],
+        404: [],
+        409: [of_active, of_seen_request, of_other_input],
+        413: [of_active, too_large],
+        422: [of_draft],
+        500: [of_active, no_database],
+    },
+    "listExecutions": {
+        200: [without_cursor],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [without_cursor, no_database],
+    },
+    "getExecutionStatus": {
+        200: [of_running_execution],
+        400: [of_no_uuid],
+        401: [no_key],
+        404: [],
+        500: [no_database],
+    },
+    "getExecutionResults": {
+        200: [of_completed_execution],
+        400: [of_no_uuid],
+        401: [no_key],
+        404: [],
+        422: [of_running_execution],
+        500: [no_database],
+    },
+    "triggerWebhook": WEBHOOK,
+    "triggerWebhookGet": WEBHOOK,
+    "triggerWebhookPut": WEBHOOK,
+    "triggerWebhookPatch": WEBHOOK,
+    "triggerWebhookDelete": WEBHOOK,
+}
+"""What brings an operation to a status: the steps in their order, each given the service and the generated request."""
+
+
+def documented() -> list[tuple[str, int]]:
+    return [
+        (operation["operationId"], int(status))
+        for path in load(document_path())["paths"].values()
+        for operation in path.values()
+        if "operationId" in operation
+        for status in operation["responses"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def described() -> Any:
+    return schemathesis.openapi.from_path(document_path())
+
+
+@pytest.fixture(scope="module")
+def seen() -> set[tuple[str, int]]:
+    """The pairs of operation and status that were answered as the document says."""
+    return set()
+
+
+@pytest.mark.parametrize(("operation_id", "status"), documented())
+def test_a_documented_answer_is_given(
+    world: "World", described: Any, seen: set[tuple[str, int]], operation_id: str, status: int
+) -> None:
+    """In the state of the table every request has this status, and an answer that fits it."""
+
+    @settings(max_examples=EXAMPLES_MAX)
+    @given(request=described.find_operation_by_id(operation_id).as_strategy())
+    def answers(request: Request) -> None:
+        for step in TABLE[operation_id][status]:
+            step(world, request)
+        response = request.call(app=world.next_app(), headers=world.credentials_unless(request.headers))
+        world.heal()
+
+        assert response.status_code == status, response.content
+        request.validate_response(response, checks=FITS)
+        if status >= 400 and operation_id not in HEALTH_OPERATIONS:
+            assert_is_refusal(response)
+
+    answers()
+    seen.add((operation_id, status))
