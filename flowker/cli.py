@@ -1,41 +1,54 @@
-"""The commands: serve, demo, db upgrade, spec check. Exit codes: 0 done, 1 failed, 2 used or set wrongly."""
+"""The commands: serve, demo, db upgrade, spec check. Exit codes: 0 done, 1 failed, 2 used or set wrongly.
+
+On SIGTERM and SIGINT `serve` ends as soon as what is in flight has come to the end of its step, and then by that
+very signal, as uvicorn does: a supervisor sees a service that was stopped (143 and 130 to a shell).
+"""
 
 import asyncio
 import contextlib
-import json
 import os
+import queue
 import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
 from rich.console import Console
+from uvicorn.supervisors import ChangeReload
 
 from flowker import __version__, demo
-from flowker.app import build, check_document, document_path
+from flowker.app import StoreInUse, build, check_document, document_path
 from flowker.logs import configure_logs
 from flowker.seeds import add_http_configuration
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage.database import upgrade
+from flowker.storage.database import DatabaseUnusable, upgrade
+
+RELOAD_START_S = 60.0
+"""How long a start under `--reload` is waited for, to print what a start prints."""
 
 cli = typer.Typer(
     help="Flowker: a webhook becomes a durable, audited execution of a workflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    # Without colours Rich would still send its codes for bold and dim.
+    rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
 )
 database = typer.Typer(help="The store.", no_args_is_help=True)
 document = typer.Typer(help="The OpenAPI document.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 cli.add_typer(document, name="spec")
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# What is printed holds paths, addresses and answers: brackets and colons in them are not Rich's markup.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=True)
 
 
 def main() -> None:
@@ -43,11 +56,17 @@ def main() -> None:
     try:
         cli()
     except InvalidSettings as error:
-        err.print(f"[red]The settings cannot be used:[/red]\n{error}", markup=True)
-        sys.exit(2)
+        _fail("The settings cannot be used:", f"\n{error}", code=2)
     except demo.DemoFailed as error:
-        err.print(f"[red]The demo failed:[/red] {error}")
-        sys.exit(1)
+        _fail("The demo failed:", f" {error}", code=1)
+    except (StoreInUse, DatabaseUnusable) as error:
+        _fail("Error:", f" {error}", code=1)
+
+
+def _fail(what: str, why: str, *, code: int) -> NoReturn:
+    err.print(what, style="red", end="")
+    err.print(why)
+    sys.exit(code)
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,15 +91,17 @@ def serve(
     reload: Annotated[bool, typer.Option(help="Start again whenever a source file changes.")] = False,
 ) -> None:
     """Start the service. On a new database without API_KEY it makes a key and a sample workflow."""
-    settings, made_now = _ready_settings(host, port)
+    access = _grant(_load_settings(host, port))
     if reload:
-        os.environ |= {"API_KEY": ",".join(settings.api_key), "SERVER_ADDRESS": settings.server_address}
-        uvicorn.run("flowker.app:create", factory=True, reload=True, **_uvicorn_options(settings))
+        _serve_with_reload(access)
         return
-    configure_logs(settings.log_level)
-    server = _Server(settings, lambda url: _announce(url, settings, sample=made_now))
-    server.run()
-    raise typer.Exit(0 if server.started else 1)
+    configure_logs(access.settings.log_level)
+    server = _Server(access.settings, lambda url: _announce(url, access))
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn has told why it cannot listen; its own exit code would mean nothing here.
+        raise typer.Exit(1) from None
 
 
 @cli.command("demo")
@@ -93,19 +114,18 @@ def run_demo(
     ] = None,
 ) -> None:
     """Create and activate a sample payment validation, send it one webhook and show the result."""
-    settings, _ = _ready_settings(None, None)
-    key = settings.api_key[0] if settings.api_key else None
-    with _service_for_demo(url, settings) as address:
-        client = demo.Client(address, key)
-        configuration_id = _configure_screening(settings, screening_url) if screening_url else None
+    access = _grant(_load_settings(None, None), may_make_key=url is None)
+    with _service_for_demo(url, access.settings) as address:
+        client = demo.Client(address, access.key)
+        sample = demo.Sample(_configure_screening(access.settings, screening_url) if screening_url else None)
         out.print(f"Service    {address}")
-        out.print(f"Workflow   {demo.ensure_sample(client, configuration_id)} is active")
-        accepted = demo.send_payment(client)
-        out.print(f"Webhook    answered {accepted.status}: {json.dumps(accepted.body)}")
+        out.print(f"Workflow   {demo.ensure_sample(client, sample)} is active")
+        accepted = demo.send_payment(client, sample)
+        out.print(f"Webhook    answered {accepted.status}: {demo.as_json(accepted.body)}")
         results = demo.await_results(client, accepted.body["executionId"])
-        out.print(f"Execution  {results['status']}, output {json.dumps(results['finalOutput'])}")
+        out.print(f"Execution  {results['status']}, output {demo.as_json(results['finalOutput'])}")
         for step in results["stepResults"]:
-            out.print(f"  {step['stepNumber']}. {step['stepName']}: {step['status']}", markup=False)
+            out.print(f"  {step['stepNumber']}. {step['stepName']}: {step['status']}")
 
 
 @database.command("upgrade")
@@ -126,34 +146,72 @@ def check_specification(
     checked = path or document_path()
     problems = check_document(checked)
     for problem in problems:
-        err.print(problem, markup=False)
+        err.print(problem)
     if problems:
         raise typer.Exit(1)
-    out.print(f"{checked} is valid and every operation has its handler", markup=False)
+    out.print(f"{checked} is valid and every operation has its handler")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells when it listens, and where."""
+    """uvicorn that tells when it listens, and where.
+
+    It starts and stops the service itself. Through the lifespan protocol, what keeps a service from starting would
+    come out as a traceback in the log, and not as an exception here.
+    """
 
     def __init__(self, settings: Settings, listening: Callable[[str], None]) -> None:
-        super().__init__(uvicorn.Config(build(settings).asgi, **_uvicorn_options(settings)))
+        self._service = build(settings)
+        super().__init__(uvicorn.Config(self._service.asgi, lifespan="off", **_uvicorn_options(settings)))
         self._host = settings.host
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            port = self.servers[0].sockets[0].getsockname()[1]
-            host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104 - shown, not bound
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            threading.Thread(target=self._listening, args=[url], daemon=True).start()
+        await self._service.start()
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            await self._service.stop()
+            raise
+        url = _url(self._host, self.servers[0].sockets[0].getsockname()[1])
+        threading.Thread(target=self._listening, args=[url], daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._service.stop()
+
+
+def _serve_with_reload(access: "_Access") -> None:
+    """Serve in a child process, which is started again at each change; it takes its settings from the environment."""
+    settings = access.settings
+    os.environ |= {"API_KEY": ",".join(settings.api_key), "SERVER_ADDRESS": settings.server_address}
+    config = uvicorn.Config(
+        "flowker.app:create", factory=True, reload=True, lifespan="on", **_uvicorn_options(settings)
+    )
+    listener = config.bind_socket()
+    url = _url(settings.host, listener.getsockname()[1])
+    threading.Thread(target=_announce_when_ready, args=[url, access], daemon=True).start()
+    ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+
+
+def _announce_when_ready(url: str, access: "_Access") -> None:
+    patience = time.monotonic() + RELOAD_START_S
+    while time.monotonic() < patience:
+        if demo.answers(url):
+            _announce(url, access)
+            return
+        time.sleep(0.1)
+
+
+def _url(host: str, port: int) -> str:
+    """Where a service that listens on this address is reached from this machine."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - shown, not bound
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "lifespan": "on",
         "access_log": False,
         "log_config": None,
         "server_header": False,
@@ -162,56 +220,77 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _announce(url: str, settings: Settings, *, sample: bool) -> None:
+def _announce(url: str, access: "_Access") -> None:
     """Print address, key and a command that works as pasted."""
-    key = settings.api_key[0] if settings.api_key else None
-    client = demo.Client(url, key)
-    out.print(f"Flowker {settings.version} listens on {url}")
-    if key is not None and "API_KEY" not in os.environ:
-        out.print(f"API key {key} (kept in {_key_path(settings)})")
+    client = demo.Client(url, access.key)
+    out.print(f"Flowker {access.settings.version} listens on {url}")
+    if access.key_path is not None:
+        out.print(f"API key {access.key} (kept in {access.key_path})")
     try:
-        if sample:
+        if access.key_is_new:
             demo.ensure_sample(client)
         found = demo.find_sample(client)
     except demo.DemoFailed as error:
-        err.print(f"The sample workflow is not there: {error}", markup=False)
+        err.print(f"The sample workflow is not there: {error}")
         return
-    shown = "$API_KEY" if "API_KEY" in os.environ else key
     if found is not None and found["status"] == "active":
-        out.print(f"Try it:\n{demo.curl(url, shown)}", markup=False)
+        out.print(f"Try it:\n{demo.curl(url, access.shown_key)}")
     else:
-        out.print("`flowker demo` makes a sample workflow and runs it.", markup=False)
+        out.print("`flowker demo` makes a sample workflow and runs it.")
 
 
-def _ready_settings(host: str | None, port: int | None) -> tuple[Settings, bool]:
-    """The settings with an API key; and whether the key was made just now, for a new database."""
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """The settings with the key that this process uses itself, and where that one came from."""
+
+    settings: Settings
+    key_path: Path | None = None
+    """The file of the key that was made for the database; None when the key is the environment's or there is none."""
+    key_is_new: bool = False
+
+    @property
+    def key(self) -> str | None:
+        return self.settings.api_key[0] if self.settings.api_key else None
+
+    @property
+    def shown_key(self) -> str | None:
+        """The key as it may be printed: one from the environment only by its name."""
+        if self.key is None or self.key_path is not None:
+            return self.key
+        return "$API_KEY" if len(self.settings.api_key) == 1 else "${API_KEY%%,*}"
+
+
+def _load_settings(host: str | None, port: int | None) -> Settings:
     settings = load_settings()
-    if host is not None or port is not None:
-        address = f"{host or settings.host}:{settings.port if port is None else port}"
-        settings = settings.model_copy(update={"server_address": address})
+    if host is None and port is None:
+        return settings
+    address = f"{host or settings.host}:{settings.port if port is None else port}"
+    return settings.model_copy(update={"server_address": address})
+
+
+def _grant(settings: Settings, *, may_make_key: bool = True) -> _Access:
+    """See that there is a key when one is needed: the environment's, or the one that is kept beside the database."""
+    path = Path(settings.database_url.removeprefix("sqlite:///") + ".key")
     if not settings.api_key_enabled:
         err.print("API_KEY_ENABLED=false: everybody who reaches this service may use it.", style="yellow")
-        return settings, False
-    if settings.api_key:
-        return settings, False
-    key, made_now = _key_of_database(settings)
-    return settings.model_copy(update={"api_key": (key,)}), made_now
+    if settings.api_key or not settings.api_key_enabled or not (may_make_key or path.exists()):
+        return _Access(settings)
+    try:
+        key, is_new = _make_or_read_key(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"API_KEY: none is set, and {path} cannot be used: {error}") from error
+    if not key:
+        raise InvalidSettings(f"API_KEY: none is set, and {path} is empty; without that file a new key is made")
+    return _Access(settings.model_copy(update={"api_key": (key,)}), path, is_new)
 
 
-def _key_path(settings: Settings) -> Path:
-    return Path(settings.database_url.removeprefix("sqlite:///") + ".key")
-
-
-def _key_of_database(settings: Settings) -> tuple[str, bool]:
+def _make_or_read_key(path: Path) -> tuple[str, bool]:
     """The key that was made for this database, or a new one in a file that only its owner can read."""
-    path = _key_path(settings)
     key = f"flk_{secrets.token_urlsafe(24)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return path.read_text().strip(), False
-    except OSError as error:
-        raise InvalidSettings(f"API_KEY: none is set, and {path} cannot be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w") as file:
         file.write(key + "\n")
     return key, True
@@ -220,28 +299,31 @@ def _key_of_database(settings: Settings) -> tuple[str, bool]:
 @contextlib.contextmanager
 def _service_for_demo(url: str | None, settings: Settings) -> Iterator[str]:
     """The address of the service that was named, of the local one, or of one that ends with the demo."""
-    local = url or f"http://{settings.host}:{settings.port}"
+    local = url or _url(settings.host, settings.port)
     if url is not None or demo.answers(local):
         yield local.rstrip("/")
         return
     configure_logs("warning")
-    listening: list[str] = []
-    heard = threading.Event()
-
-    def hear(address: str) -> None:
-        listening.append(address)
-        heard.set()
-
-    server = _Server(settings.model_copy(update={"server_address": "127.0.0.1:0"}), hear)
-    thread = threading.Thread(target=server.run)
+    listening: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
+    server = _Server(settings.model_copy(update={"server_address": "127.0.0.1:0"}), listening.put)
+    thread = threading.Thread(target=_run_and_tell, args=[server, listening.put])
     thread.start()
     try:
-        if not heard.wait(demo.TIMEOUT_S):
-            raise demo.DemoFailed("the service did not start; its log says why")
-        yield listening[0]
+        heard = listening.get()
+        if isinstance(heard, BaseException):
+            raise heard
+        yield heard
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _run_and_tell(server: _Server, tell: Callable[[BaseException], None]) -> None:
+    """Run a server; an end that it comes to by itself is told."""
+    try:
+        server.run()
+    except BaseException as error:  # noqa: BLE001 - it is raised where the demo is waiting
+        tell(error)
 
 
 def _configure_screening(settings: Settings, screening_url: str) -> str:

@@ -29,10 +29,10 @@ async def execute_workflow(
     if key is None:
         raise IdempotencyKeyMissing
     workflow = await context.store.read(workflows.get, workflow_id.lower())
-    if workflow.status != "active":
-        raise WorkflowNotActive
-    definition = await context.definitions.get(workflow.id, workflow.revision)
     digest = input_digest(body["inputData"])
+    if workflow.status != "active":
+        return await _repeat(context, workflow.id, key, digest)
+    definition = await context.definitions.get(workflow.id, workflow.revision)
     submission = Submission(
         workflow.id,
         workflow.revision,
@@ -45,7 +45,7 @@ async def execute_workflow(
     )
     verdict = await context.accepting.accept(submission, new_execution_id())
     if isinstance(verdict, WorkflowMoved):
-        raise WorkflowNotActive
+        return await _repeat(context, workflow.id, key, digest)
     if isinstance(verdict, KeySeen):
         return _original(workflow.id, verdict, digest)
     return _started(verdict.execution_id, workflow.id, "running", verdict.started_at), 201
@@ -102,6 +102,14 @@ async def get_execution_results(context: Context, *, id_: str) -> Answer:
         "completedAt": execution.completed_at,
         "errorMessage": execution.error_message,
     }
+
+
+async def _repeat(context: Context, workflow_id: str, key: str, digest: str) -> Answer:
+    """A workflow that is not active starts nothing; what it started before is still answered."""
+    seen = await context.store.read(executions.find_key, workflow_id, key)
+    if seen is None:
+        raise WorkflowNotActive
+    return _original(workflow_id, seen, digest)
 
 
 def _original(workflow_id: str, seen: KeySeen, digest: str) -> Answer:

@@ -205,17 +205,19 @@ _clock_fails: ContextVar[bool] = ContextVar("clock_fails", default=False)
 
 
 class OvertakenStore:
-    """The store as it is for a request that another one overtakes: `rival` comes after its reading, before its writing."""
+    """The store of a request that is overtaken: once, `rival` comes after its reading and before its writing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.rival: Callable[[], object] = str
+        self.rival: Callable[[], object] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def write(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await asyncio.to_thread(self.rival)
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            await asyncio.to_thread(rival)
         return await self._store.write(change, *args, **kwargs)
 
 
@@ -235,25 +237,19 @@ class World:
         }
         self._service = build(Settings.model_validate(environment), self.clock)
         self._store = self._service.context.store
+        self._overtaken_store = OvertakenStore(self._store)
         self._clock_fails = False
         self._release_writer = threading.Event()
         self._threads = ThreadPoolExecutor(2)
+        self.app = self._answer
+        """The service as an ASGI application; always the same object, by which Schemathesis knows that it is started."""
         self.api = Api(lambda *request: _send_inside(self.app, *request))
         self.answered: set[tuple[str, int]] = set()
         """Every operation with every status that it answered."""
 
-    async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        """The service as an ASGI application."""
-        if scope["type"] == "http":
-            _clock_fails.set(self._clock_fails)
-        await self._service.asgi(scope, receive, send)
-        if scope.get(OPERATION):
-            self.answered.add((scope[OPERATION], scope[STATUS]))
-
-    def overtaken(self, rival: Callable[[], object]) -> Any:
-        """The service as an ASGI application for requests that `rival` overtakes."""
+    def overtake(self, rival: Callable[[], object]) -> None:
+        """The next request comes too late: `rival` happens after its reading and before its writing."""
         self._overtaken_store.rival = rival
-        return self._overtaken_asgi
 
     def lose_database(self) -> None:
         """Whoever wants to read or write finds no file."""
@@ -283,6 +279,7 @@ class World:
 
     def heal(self) -> None:
         self._clock_fails = False
+        self._overtaken_store.rival = None
         self._release_writer.set()
         if self._away.exists():
             self._away.rename(self._home)
@@ -303,9 +300,13 @@ class World:
         statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name is the test's
         return int(asyncio.run(self._store.read(lambda connection: connection.exec_driver_sql(statement).scalar_one())))
 
-    @cached_property
-    def _overtaken_store(self) -> OvertakenStore:
-        return OvertakenStore(self._store)
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            _clock_fails.set(self._clock_fails)
+        asgi_app = self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi
+        await asgi_app(scope, receive, send)
+        if scope.get(OPERATION):
+            self.answered.add((scope[OPERATION], scope[STATUS]))
 
     @cached_property
     def _overtaken_asgi(self) -> Any:

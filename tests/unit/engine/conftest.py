@@ -1,17 +1,23 @@
 """An engine on a real store, with a clock that is turned by hand and a far side on a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from flowker.domain.audit import SYSTEM
-from flowker.domain.executions import Accepted, Status
+from flowker.domain.errors import InternalError
+from flowker.domain.executions import Accepted
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.accepting import Accepting, Submission, new_execution_id
+from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
@@ -25,11 +31,17 @@ from flowker.storage.workflows import StoredWorkflow
 T0 = datetime(2026, 3, 17, 14, 35, tzinfo=UTC)
 TURN_REAL_S = 10.0
 
+CONFIGURATION_ID = "11111111-0000-7000-8000-000000000001"
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 class HandClock:
     """Stands still until it is turned; sleepers wake when their time has come."""
 
     def __init__(self) -> None:
+        self.asked: list[float] = []
+        """How long each sleeper wanted to sleep."""
         self._now = T0
         self._sleepers: list[tuple[datetime, asyncio.Future[None]]] = []
 
@@ -37,6 +49,7 @@ class HandClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -51,22 +64,69 @@ class HandClock:
                 future.set_result(None)
         self._sleepers = [(until, future) for until, future in self._sleepers if not future.done()]
 
+    def sleeps(self, seconds: float) -> bool:
+        """Whether somebody sleeps until exactly this many seconds from now."""
+        until = self._now + timedelta(seconds=seconds)
+        return any(until == one and not future.done() for one, future in self._sleepers)
+
+
+class MoodyStore(Store):
+    """A real store that is away for some of what it is asked, or breaks on it, when it was told so before."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._refusals: Counter[Callable[..., Any]] = Counter()
+        self._errors: dict[Callable[..., Any], Exception] = {}
+
+    def refuse(self, function: Callable[..., Any], times: int = 1, error: Exception | None = None) -> None:
+        """Raise when asked to run this function: InternalError, as when the database is away, or what is given."""
+        self._refusals[function] = times
+        self._errors[function] = error or InternalError(headers={"Retry-After": "1"})
+
+    def refuses(self, function: Callable[..., Any]) -> bool:
+        """Whether a refusal is left."""
+        return self._refusals[function] > 0
+
+    async def read(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._raise_if_told(query)
+        return await super().read(query, *args, **kwargs)
+
+    async def write(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._raise_if_told(change)
+        return await super().write(change, *args, **kwargs)
+
+    async def write_together(self, change: Callable[..., Any], item: Any) -> Any:
+        self._raise_if_told(change)
+        return await super().write_together(change, item)
+
+    def _raise_if_told(self, function: Callable[..., Any]) -> None:
+        if self._refusals[function] > 0:
+            self._refusals[function] -= 1
+            raise self._errors[function]
+
 
 class Bench:
     """One store and the engines that drive it, one after another."""
 
-    def __init__(self, url: str, store: Store, caller: Caller, clock: HandClock) -> None:
+    def __init__(self, url: str, store: MoodyStore, caller: Caller, clock: HandClock) -> None:
         self.url = url
         self.store = store
         self.clock = clock
-        self._caller = caller
+        self.caller = caller
         self._workflows = 0
         self.engine = self.make_engine()
 
-    def make_engine(self, workers: int = 8) -> EmbeddedEngine:
-        definitions = Definitions(self.store)
-        steps = Steps(self.store, self._caller, self.clock)
-        self.engine = EmbeddedEngine(self.store, definitions, steps, self.clock, workers=workers, grace_s=5)
+    def make_engine(
+        self, workers: int = 8, *, steps: Callable[[Store, Caller, Clock], Steps] = Steps, grace_s: float = 5
+    ) -> EmbeddedEngine:
+        self.engine = EmbeddedEngine(
+            self.store,
+            Definitions(self.store),
+            steps(self.store, self.caller, self.clock),
+            self.clock,
+            workers=workers,
+            grace_s=grace_s,
+        )
         return self.engine
 
     async def restart(self) -> None:
@@ -83,57 +143,124 @@ class Bench:
         await self.store.write(workflows.insert, workflow)
         return id_
 
-    async def accept(self, workflow_id: str, **input_: Any) -> str:
-        """Accept an execution of a stored workflow, as the webhook does."""
+    async def submission(self, workflow_id: str, **input_: Any) -> Submission:
+        """The wish to execute a stored workflow."""
         stored = await self.store.read(workflows.get, workflow_id)
         definition = await compile_aside(stored.nodes, stored.edges, stored.metadata)
-        trigger = definition.triggers[0].id
-        submission = Submission(workflow_id, 1, definition, trigger, input_, SYSTEM)
-        accepted = await Accepting(self.store, self.engine, self.clock).accept(submission, new_execution_id())
-        assert isinstance(accepted, Accepted)
+        return Submission(workflow_id, 1, definition, definition.triggers[0].id, input_, SYSTEM)
+
+    async def accept(self, workflow_id: str, **input_: Any) -> str:
+        """Accept an execution of a stored workflow, as the webhook does."""
+        accepted = await self.accept_as(new_execution_id(), workflow_id, **input_)
         return accepted.execution_id
+
+    async def accept_as(self, execution_id: str, workflow_id: str, **input_: Any) -> Accepted:
+        submission = await self.submission(workflow_id, **input_)
+        accepted = await Accepting(self.store, self.engine, self.clock).accept(submission, execution_id)
+        assert isinstance(accepted, Accepted)
+        return accepted
 
     async def run(self, workflow_id: str, **input_: Any) -> Recorded:
         """Accept an execution and wait for its end."""
-        execution_id = await self.accept(workflow_id, **input_)
+        return await self.end(await self.accept(workflow_id, **input_))
+
+    async def end(self, execution_id: str) -> Recorded:
+        """What is stored of an execution as soon as it has ended."""
         return await self.until(execution_id, lambda recorded: recorded.row.status != "running")
 
     async def until(self, execution_id: str, holds: Callable[[Recorded], bool]) -> Recorded:
         """What is stored of an execution as soon as a claim about it holds."""
         deadline = asyncio.get_running_loop().time() + TURN_REAL_S
         while True:
-            recorded = await self.store.read(read_recorded, execution_id)
+            recorded: Recorded = await self.store.read(read_recorded, execution_id)
             if holds(recorded):
                 return recorded
             assert asyncio.get_running_loop().time() < deadline, recorded
             await asyncio.sleep(0.005)
 
-    async def configure_http(self, base_url: str) -> str:
-        """Store an active configuration of provider `http`."""
+    async def eventually(self, holds: Callable[[], bool]) -> None:
+        """Return as soon as a claim about this process holds."""
+        deadline = asyncio.get_running_loop().time() + TURN_REAL_S
+        while not holds():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.001)
+
+    async def configure_http(self, base_url: str, status: str = "active") -> str:
+        """Store a configuration of provider `http`."""
         now = format_timestamp(T0)
-        id_ = "11111111-0000-7000-8000-000000000001"
         configuration = StoredProviderConfiguration(
-            id_, "far side", "", "http", {"base_url": base_url}, "active", {}, now, now
+            CONFIGURATION_ID, "far side", "", "http", {"base_url": base_url}, status, {}, now, now
         )
         await self.store.write(provider_configurations.insert, configuration)
-        return id_
+        return CONFIGURATION_ID
+
+
+class Draw:
+    """Nodes and edges in few words."""
+
+    trigger: dict[str, Any] = {"id": "t", "type": "trigger", "data": {"path": "p"}}  # noqa: RUF012 - nobody changes it
+
+    def action(self, id_: str, kind: str = "log", **data: Any) -> dict[str, Any]:
+        return {"id": id_, "type": "action", "data": {"action": kind, **data}}
+
+    def call(self, id_: str, path: str = "/", **data: Any) -> dict[str, Any]:
+        described = {"executorId": "http.request", "providerConfigId": CONFIGURATION_ID, "path": path}
+        return {"id": id_, "type": "executor", "data": {**described, **data}}
+
+    def chain(self, *ids: str) -> list[dict[str, Any]]:
+        return self.edges(*itertools.pairwise(ids))
+
+    def edges(self, *pairs: tuple[str, str]) -> list[dict[str, Any]]:
+        return [{"id": f"e{i}", "source": source, "target": target} for i, (source, target) in enumerate(pairs)]
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    url = f"sqlite:///{tmp_path / 'flowker.db'}"
-    upgrade(url)
-    store = Store(url)
+def draw() -> Draw:
+    return Draw()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a database without rows: copying them is faster than migrating for each test."""
+    path = tmp_path_factory.mktemp("empty") / "flowker.db"
+    upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, empty_database: bytes) -> AsyncIterator[MoodyStore]:
+    path = tmp_path / "flowker.db"
+    path.write_bytes(empty_database)
+    started = MoodyStore(f"sqlite:///{path}")
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, store: MoodyStore) -> AsyncIterator[Bench]:
+    """A started engine; a test that wants another one stops it and makes that."""
     caller = Caller(egress_allow=["127.0.0.0/8"])
-    await store.start()
     await caller.start()
-    made = Bench(url, store, caller, HandClock())
+    made = Bench(f"sqlite:///{tmp_path / 'flowker.db'}", store, caller, HandClock())
     await made.engine.start()
     yield made
     await made.engine.stop()
     await caller.stop()
-    await store.stop()
 
 
-def status_of(recorded: Recorded) -> Status:
-    return recorded.row.status  # type: ignore[return-value]
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Answer], Awaitable[str]]]:
+    """Starts far sides that answer every request in one way; gives their addresses."""
+    servers: list[TestServer] = []
+
+    async def start(answer: Answer) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        servers.append(TestServer(app))
+        await servers[-1].start_server()
+        return str(servers[-1].make_url("/"))
+
+    yield start
+    for server in servers:
+        await server.close()

@@ -1,0 +1,86 @@
+"""Compiled definitions: compiled once for each revision, as many as fit."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flowker import jsontext
+from flowker.domain.errors import InternalError, InvalidNodeData, WorkflowNotFound
+from flowker.engine import definitions
+from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, BrokenDefinition, Definitions, compile_aside
+from flowker.storage import workflows
+from flowker.storage.database import Connection
+
+if TYPE_CHECKING:
+    from tests.unit.engine.conftest import Bench, Draw
+
+
+@pytest.fixture
+def kept(bench: "Bench") -> Definitions:
+    return Definitions(bench.store)
+
+
+async def test_a_revision_is_read_and_compiled_once(bench: "Bench", kept: Definitions, draw: "Draw") -> None:
+    """The second time the store is not even asked."""
+    workflow_id = await bench.save([draw.trigger, draw.action("a")], draw.chain("t", "a"))
+    first = await kept.get(workflow_id, 1)
+    bench.store.refuse(workflows.get_revision)
+
+    second = await kept.get(workflow_id, 1)
+
+    assert second is first
+    assert list(first.nodes) == ["t", "a"]
+
+
+async def test_an_unknown_revision_is_told(bench: "Bench", kept: Definitions, draw: "Draw") -> None:
+    """A workflow has the revisions that were saved."""
+    workflow_id = await bench.save([draw.trigger], [])
+
+    with pytest.raises(WorkflowNotFound):
+        await kept.get(workflow_id, 2)
+
+
+async def test_a_stored_definition_that_does_not_compile_is_no_refusal(
+    bench: "Bench", kept: Definitions, draw: "Draw"
+) -> None:
+    """Nobody who asks now wrote it: the error names the revision and the code, and is no FlowkerError."""
+    workflow_id = await bench.save([draw.trigger], [])
+    await bench.store.write(_spoil, workflow_id)
+
+    with pytest.raises(BrokenDefinition, match=f"revision 1 of workflow {workflow_id}: FLK-0119"):
+        await kept.get(workflow_id, 1)
+
+
+async def test_the_definitions_that_were_used_last_are_kept(
+    bench: "Bench", kept: Definitions, draw: "Draw", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for two, the one that was not asked for longest makes room for the third."""
+    monkeypatch.setattr(definitions, "KEPT_MAX", 2)
+    first, second, third = [await bench.save([draw.trigger], []) for _ in range(3)]
+    for workflow_id in (first, second, first, third):
+        await kept.get(workflow_id, 1)
+    bench.store.refuse(workflows.get_revision)
+
+    await kept.get(first, 1)
+    await kept.get(third, 1)
+    with pytest.raises(InternalError):
+        await kept.get(second, 1)
+
+
+async def test_compiling_refuses_what_is_wrong(draw: "Draw") -> None:
+    """The refusal comes out of the thread unchanged."""
+    with pytest.raises(InvalidNodeData):
+        await compile_aside([draw.trigger, draw.action("a", "dance")], [], {})
+
+
+def test_every_executor_of_the_catalog_has_its_provider() -> None:
+    """What a definition may call, and through which configurations."""
+    assert PROVIDERS_BY_EXECUTOR["http.request"] == "http"
+
+
+def _spoil(connection: Connection, workflow_id: str) -> None:
+    node = {"id": "a", "type": "action", "data": {"action": "dance"}}
+    spoilt = jsontext.encode({"nodes": [node], "edges": [], "metadata": {}}).decode()
+    connection.exec_driver_sql(
+        "UPDATE workflow_revisions SET definition = ? WHERE workflow_id = ?", (spoilt, workflow_id)
+    )
