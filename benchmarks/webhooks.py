@@ -1,12 +1,14 @@
 """What a validated request and a durable webhook cost, beside a bare Starlette route on the same machine.
 
-Three contenders, each one process on one core, loaded by wrk (Debian package `wrk`) with 32 connections in three
+Four contenders, each one process on one core, loaded by wrk (Debian package `wrk`) with 32 connections in three
 interleaved rounds:
 
 - bare       a Starlette route that parses the JSON body and answers JSON: no key, no validation, nothing stored
 - validated  Flowker's whole way of a request (key, routing, parameters, body and answer judged), with a handler
              that stores nothing
-- durable    `flowker serve`: the webhook is committed with synchronous=FULL, and its three-step workflow is executed
+- durable    `flowker serve`: each webhook, with an idempotency key, is committed with synchronous=FULL, and so is the
+             end of its execution; the workflow has a trigger and no steps
+- executed   the same with the sample workflow: a condition, an output, and a branch that is skipped
 
 CPU time per request is steadier than rates where a machine is shared. Usage: python benchmarks/webhooks.py [SECONDS]
 """
@@ -98,8 +100,8 @@ def main() -> int:
 
 def measure(contender: Contender, seconds: int) -> Figures:
     with tempfile.TemporaryDirectory() as directory, running(contender, Path(directory)) as (process, url):
-        if contender.name == "durable":
-            demo.ensure_sample(demo.Client(url, KEY))
+        if contender.path.startswith("/v1/webhooks"):
+            prepare(demo.Client(url, KEY))
         script = Path(directory) / "load.lua"
         script.write_text(_SCRIPT.replace("KEY", KEY).replace("PAYLOAD", contender.payload))
         load(url + contender.path, script, 1)
@@ -107,6 +109,14 @@ def measure(contender: Contender, seconds: int) -> Figures:
         text = load(url + contender.path, script, seconds)
         spent_s = cpu_s(process.pid) - before_s
     return read_figures(text, spent_s)
+
+
+def prepare(client: demo.Client) -> None:
+    """The workflows of both durable contenders."""
+    demo.ensure_sample(client)
+    trigger = {"id": "received", "type": "trigger", "data": {"triggerId": "webhook", "path": "bare"}}
+    created = client.expect(201, "POST", "/v1/workflows", {"name": "Trigger alone", "nodes": [trigger]})
+    client.expect(200, "POST", f"/v1/workflows/{created.body['workflowId']}/activate")
 
 
 @contextmanager

@@ -242,9 +242,8 @@ class _Builder(Transformer[Token, _Node]):
             return None if value is MISSING else value
 
         def evaluate_wildcard(run: _Run) -> Any:
-            found = evaluate(run)
-            run.spend(len(found or ()))
-            return found
+            value = read(run.context, run.spend)
+            return None if value is MISSING else value
 
         chosen = evaluate_wildcard if path.has_wildcard else evaluate
         name = path.text if len(path.text) <= 100 else f"{path.text[:100]}…"

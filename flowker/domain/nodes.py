@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from flowker.domain.actions import Action, InvalidMember, compile_action
 from flowker.domain.conditions import Condition
@@ -137,8 +138,9 @@ def _webhook_path(data: Mapping[str, Any], where: str) -> str | None:
         return None
     _require(isinstance(path, str), where, "path", "must be a string")
     try:
-        return normalize_path(path)
-    except WebhookNotFound:
+        # A sender's %2F and / are the same webhook, so an author's are too.
+        return normalize_path(unquote(path, errors="strict"))
+    except (WebhookNotFound, UnicodeDecodeError):
         raise InvalidTrigger(fields={f"{where}.path": "is not a webhook path"}) from None
 
 

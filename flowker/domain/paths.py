@@ -6,7 +6,7 @@ Reading never fails: what is not there is `MISSING`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -75,8 +75,11 @@ class Path:
     def has_wildcard(self) -> bool:
         return ALL in self.segments
 
-    def read(self, context: Mapping[str, Any]) -> Any:
-        """The value at this path or `MISSING`; with `[*]` a list, without the items that have no such value."""
+    def read(self, context: Mapping[str, Any], visit: Callable[[int], None] | None = None) -> Any:
+        """The value at this path or `MISSING`; with `[*]` a list, without the items that have no such value.
+
+        `visit` is told how many items a `[*]` is about to look at, and may raise when it is too much.
+        """
         value: Any = context
         for position, segment in enumerate(self.segments):
             if isinstance(segment, str):
@@ -87,7 +90,7 @@ class Path:
             elif not isinstance(value, list):
                 return MISSING
             elif segment is ALL:
-                return _read_all(value, self.segments[position + 1 :])
+                return _read_all(value, self.segments[position + 1 :], visit)
             elif segment < len(value):
                 value = value[segment]
             else:
@@ -152,6 +155,8 @@ def _unescape(escape: re.Match[str]) -> str:
     return chr(int(escape["hex"], 16))
 
 
-def _read_all(items: Sequence[Any], rest: tuple[Segment, ...]) -> list[Any]:
+def _read_all(items: Sequence[Any], rest: tuple[Segment, ...], visit: Callable[[int], None] | None) -> list[Any]:
+    if visit is not None:
+        visit(len(items))
     path = Path("", rest)
-    return [found for item in items if (found := path.read(item)) is not MISSING]
+    return [found for item in items if (found := path.read(item, visit)) is not MISSING]

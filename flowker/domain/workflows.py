@@ -194,8 +194,15 @@ def _compile_edge(edge: Mapping[str, Any], where: str, nodes: Mapping[str, Node]
     if isinstance(nodes[edge["target"]].behaviour, Trigger):
         raise UnknownEdgeNode(fields={f"{where}.target": "is a trigger: a run starts there, nothing leads to it"})
     handle = edge.get("sourceHandle") or None
-    if isinstance(nodes[edge["source"]].behaviour, Conditional) and handle not in {None, "true", "false"}:
-        raise InvalidNodeData(fields={f"{where}.sourceHandle": "must be true or false after a conditional"})
+    _check_handle(handle, nodes[edge["source"]], f"{where}.sourceHandle")
     text = edge.get("condition")
     condition = parse_condition_at(text, f"{where}.condition") if text and text.strip() else None
     return Edge(edge["id"], edge["source"], edge["target"], handle, condition)
+
+
+def _check_handle(handle: str | None, source: Node, where: str) -> None:
+    """Refuse a handle that would be ignored: an edge that its author believes in must not be taken by mistake."""
+    if isinstance(source.behaviour, Conditional) and handle not in {None, "true", "false"}:
+        raise InvalidNodeData(fields={where: "must be true or false after a conditional"})
+    if handle == "error" and not isinstance(source.behaviour, ExecutorCall):
+        raise InvalidNodeData(fields={where: "can be error only after an executor"})

@@ -158,7 +158,9 @@ class EmbeddedEngine:
         definition = await self._definitions.get(row.workflow_id, row.revision)
         plan = definition.plan(recorded.trigger)
         state = fold(plan, recorded.events)
-        return Live(row.id, plan, state, len(recorded.events), parse_timestamp(row.deadline_at), definition.timeout_s)
+        live = Live(row.id, plan, state, len(recorded.events), parse_timestamp(row.deadline_at), definition.timeout_s)
+        live.begun.update(state.open)
+        return live
 
     async def _drive(self, live: Live) -> None:
         """Go on until the execution ends or only waits."""
@@ -180,8 +182,7 @@ class EmbeddedEngine:
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
-            call = self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.state.context)
-            live.calls[asyncio.create_task(call)] = run
+            live.start_call(run, self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.state.context))
 
     async def _next_events(self, live: Live) -> list[Event]:
         """Wait for a call to end, a wait to elapse or the time limit."""

@@ -1,9 +1,10 @@
 """An execution while it is in memory: its state, what it can do next, and the calls that are being made for it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -20,7 +21,11 @@ log = structlog.get_logger("flowker.engine")
 
 @dataclass(slots=True)
 class Live:
-    """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way."""
+    """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way.
+
+    `begun` are the nodes that may finish when the execution fails: those that ever made an attempt, as far as this
+    process knows. What was folded from a journal may have been running when its process died.
+    """
 
     id: str
     plan: Plan
@@ -29,6 +34,7 @@ class Live:
     deadline: datetime
     timeout_s: int
     calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
 
     @property
     def ended(self) -> bool:
@@ -44,13 +50,20 @@ class Live:
         at = format_timestamp(now)
         while not self.ended and (results := self._run_in_place(now, at)):
             events += results
+        if self.state.error is not None and not self.ended and self.begun.isdisjoint(self.state.open):
+            events.append(self._give_up(at))
         return _merge_settled(events)
 
     def ready_calls(self, now: datetime) -> list[Run]:
-        """The attempts to make now that reach outside."""
+        """The attempts to make now that reach outside; after a failure, only of nodes that have begun."""
         if not self.state.open:
             return []
-        return [run for run in self._ready(format_timestamp(now)) if is_call(self.plan.nodes[run.node_id])]
+        ready = [run for run in self._ready(format_timestamp(now)) if is_call(self.plan.nodes[run.node_id])]
+        return ready if self.state.error is None else [run for run in ready if run.node_id in self.begun]
+
+    def start_call(self, run: Run, attempt: Coroutine[Any, Any, Event]) -> None:
+        self.begun.add(run.node_id)
+        self.calls[asyncio.create_task(attempt)] = run
 
     def wake_at(self) -> datetime:
         """When the next wait ends, at the latest the time limit."""
@@ -76,6 +89,12 @@ class Live:
         event = Aborted(
             format_timestamp(now), f"FLK-0503: the execution reached its time limit of {self.timeout_s} s"
         )
+        self._advance(event)
+        return event
+
+    def _give_up(self, at: str) -> Event:
+        """Nothing is under way any more in an execution that failed: what was ready and never began is given up."""
+        event = Aborted(at, self.state.error or "")
         self._advance(event)
         return event
 

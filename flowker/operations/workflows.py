@@ -8,6 +8,7 @@ from uuid_utils import uuid7
 
 from flowker import schemas
 from flowker.domain.audit import Action, Actor, AuditEvent
+from flowker.domain.errors import WebhookTaken
 from flowker.domain.nodes import Trigger
 from flowker.domain.workflows import (
     ConfigurationFacts,
@@ -194,12 +195,14 @@ def _check(connection: Connection, definition: Definition) -> None:
 
 
 def _routes(definition: Definition) -> list[Route]:
-    """One route for each trigger with a path; the first wins where two name the same."""
+    """One route for each trigger with a path; raises WebhookTaken where two of them name the same."""
     routes: dict[tuple[str, str], Route] = {}
     for node in definition.triggers:
         trigger = node.behaviour
         if isinstance(trigger, Trigger) and trigger.path is not None:
-            routes.setdefault((trigger.method, trigger.path), Route(trigger.method, trigger.path, node.id))
+            route = Route(trigger.method, trigger.path, node.id)
+            if routes.setdefault((trigger.method, trigger.path), route) is not route:
+                raise WebhookTaken("Two triggers of the workflow have the same webhook method and path.")
     return list(routes.values())
 
 

@@ -1,7 +1,7 @@
 """The whole service, in this process or in one of its own, and an API to ask it and to prepare what a test needs.
 
 `World` is a service in this process, on a real database, with a clock that can be turned and with faults that are real.
-It answers through Schemathesis's ASGI client, which runs it in an event loop of its own: a test may ask from any thread.
+It runs in an event loop of its own: a test may ask from any thread, and from the event loop of Schemathesis.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis.python import asgi
 
 from flowker.app import OPERATION_MODULES, bind, build, document_path
 from flowker.http.dispatcher import OPERATION, STATUS
@@ -226,8 +226,9 @@ class World:
 
     credentials = CREDENTIALS
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, portal: BlockingPortal) -> None:
         self.clock = TurnableClock()
+        self._portal = portal
         self._home, self._away = directory / "store", directory / "away"
         self._home.mkdir()
         environment = {
@@ -240,12 +241,29 @@ class World:
         self._overtaken_store = OvertakenStore(self._store)
         self._clock_fails = False
         self._release_writer = threading.Event()
-        self._threads = ThreadPoolExecutor(2)
-        self.app = self._answer
-        """The service as an ASGI application; always the same object, by which Schemathesis knows that it is started."""
-        self.api = Api(lambda *request: _send_inside(self.app, *request))
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(self._answer), base_url="http://flowker")
+        self.api = Api(self._send)
         self.answered: set[tuple[str, int]] = set()
         """Every operation with every status that it answered."""
+
+    def start(self) -> None:
+        self._portal.call(self._service.start)
+
+    def stop(self) -> None:
+        self.heal()
+        self._portal.call(self._service.stop)
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """The service as an ASGI application for other event loops than its own."""
+        if scope["type"] != "http":
+            raise NotImplementedError("the service is started already")
+        here = asyncio.get_running_loop()
+
+        def over_there(function: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(*args), here))
+
+        answering = self._portal.start_task_soon(self._answer, scope, over_there(receive), over_there(send))
+        await asyncio.wrap_future(answering)
 
     def overtake(self, rival: Callable[[], object]) -> None:
         """The next request comes too late: `rival` happens after its reading and before its writing."""
@@ -269,7 +287,7 @@ class World:
             held.set()
             self._release_writer.wait()
 
-        self._threads.submit(asyncio.run, self._store.write(hold))
+        self._portal.start_task_soon(self._store.write, hold)
         assert held.wait(PATIENCE_S)
 
     def stall_writer(self) -> None:
@@ -298,15 +316,22 @@ class World:
     def count(self, table: str) -> int:
         """How many rows a table has: for what no operation tells."""
         statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name is the test's
-        return int(asyncio.run(self._store.read(lambda connection: connection.exec_driver_sql(statement).scalar_one())))
+
+        def read(connection: Any) -> int:
+            return int(connection.exec_driver_sql(statement).scalar_one())
+
+        return self._portal.call(self._store.read, read)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            _clock_fails.set(self._clock_fails)
-        asgi_app = self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi
-        await asgi_app(scope, receive, send)
+        _clock_fails.set(self._clock_fails)
+        await (self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi)(scope, receive, send)
         if scope.get(OPERATION):
             self.answered.add((scope[OPERATION], scope[STATUS]))
+
+    def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+        request = self._client.build_request(method, path, content=data, headers=headers)
+        given = self._portal.call(self._client.send, request)
+        return Answer(given.status_code, given.headers, given.content)
 
     @cached_property
     def _overtaken_asgi(self) -> Any:
@@ -321,13 +346,6 @@ def until(look: Callable[[], Any]) -> Any:
         assert time.monotonic() < give_up_at, "it never happened"
         time.sleep(0.002)
     return seen
-
-
-def _send_inside(app: Any, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
-    with asgi.get_client(app) as client:
-        client.trust_env = False  # It would look for proxies and passwords, for every request.
-        given = client.request(method, path, data=data, headers=headers)
-    return Answer(given.status_code, given.headers, given.content)
 
 
 class Live:
@@ -376,15 +394,18 @@ class Live:
 
 
 @pytest.fixture(scope="session")
-def make_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], World]]:
-    """Makes services, each on a new database; all of them stop when the session ends."""
-    yield lambda: World(tmp_path_factory.mktemp("world"))
-    asgi.shutdown_lifespans()
+def portal() -> Iterator[BlockingPortal]:
+    """The event loop that the services of this process run in."""
+    with start_blocking_portal() as portal:
+        yield portal
 
 
 @pytest.fixture(scope="module")
-def module_world(make_world: Callable[[], World]) -> World:
-    return make_world()
+def module_world(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("world"), portal)
+    world.start()
+    yield world
+    world.stop()
 
 
 @pytest.fixture
@@ -400,9 +421,12 @@ def api(world: World) -> Api:
 
 
 @pytest.fixture
-def new_world(make_world: Callable[[], World]) -> World:
+def new_world(portal: BlockingPortal, tmp_path: Path) -> Iterator[World]:
     """A service that nobody has used yet, for tests about everything that it has."""
-    return make_world()
+    world = World(tmp_path, portal)
+    world.start()
+    yield world
+    world.stop()
 
 
 @pytest.fixture(scope="session")

@@ -51,37 +51,37 @@ def stalled_writer(world: "World", _: Request) -> None:
     world.stall_writer()
 
 
-def of_workflow(request: Request, workflow_id: str) -> None:
-    request.path_parameters = dict.fromkeys(request.path_parameters, workflow_id)
+def of_id(request: Request, resource_id: str) -> None:
+    request.path_parameters = dict.fromkeys(request.path_parameters, resource_id)
 
 
 def of_draft(world: "World", request: Request) -> None:
-    of_workflow(request, world.api.draft().id)
+    of_id(request, world.api.draft().id)
 
 
 def of_active(world: "World", request: Request) -> None:
-    of_workflow(request, world.api.active().id)
+    of_id(request, world.api.active().id)
 
 
 def of_inactive(world: "World", request: Request) -> None:
-    of_workflow(request, world.api.inactive().id)
+    of_id(request, world.api.inactive().id)
 
 
 def of_draft_with_taken_webhook(world: "World", request: Request) -> None:
     taken = world.api.active().webhook
-    of_workflow(request, world.api.draft(path=taken).id)
+    of_id(request, world.api.draft(path=taken).id)
 
 
 def of_completed_execution(world: "World", request: Request) -> None:
-    of_workflow(request, world.api.completed_execution())
+    of_id(request, world.api.completed_execution())
 
 
 def of_running_execution(world: "World", request: Request) -> None:
-    of_workflow(request, world.api.running_execution())
+    of_id(request, world.api.running_execution())
 
 
 def of_no_uuid(_: "World", request: Request) -> None:
-    of_workflow(request, "not-a-uuid")
+    of_id(request, "not-a-uuid")
 
 
 def overtaken_by(way: str) -> Step:
@@ -95,11 +95,11 @@ def overtaken_by(way: str) -> Step:
 
 
 def without_cursor(_: "World", request: Request) -> None:
-    request.query.pop("cursor", None)
+    request.query = {name: value for name, value in request.query.items() if name != "cursor"}
 
 
 def over_the_limit(_: "World", request: Request) -> None:
-    request.query["limit"] = 101
+    request.query = {**request.query, "limit": 101}
 
 
 def of_good_definition(world: "World", request: Request) -> None:
@@ -107,12 +107,12 @@ def of_good_definition(world: "World", request: Request) -> None:
 
 
 def of_unknown_executor(world: "World", request: Request) -> None:
-    of_good_definition(world, request)
+    request.body = world.api.definition()
     request.body["nodes"].append({"id": "call", "type": "executor", "data": {"executorId": "fax.send"}})
 
 
 def of_broken_condition(world: "World", request: Request) -> None:
-    of_good_definition(world, request)
+    request.body = world.api.definition()
     request.body["nodes"].append({"id": "check", "type": "conditional", "data": {"condition": "workflow.amount >"}})
 
 
@@ -121,11 +121,11 @@ def of_new_name(world: "World", request: Request) -> None:
 
 
 def of_taken_name(world: "World", request: Request) -> None:
-    request.body["name"] = world.api.draft().name
+    request.body = {**request.body, "name": world.api.draft().name}
 
 
 def of_no_name(_: "World", request: Request) -> None:
-    del request.body["name"]
+    request.body = {member: value for member, value in request.body.items() if member != "name"}
 
 
 def of_no_object(_: "World", request: Request) -> None:

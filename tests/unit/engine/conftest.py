@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,32 +77,40 @@ class MoodyStore(Store):
         super().__init__(url)
         self._refusals: Counter[Callable[..., Any]] = Counter()
         self._errors: dict[Callable[..., Any], Exception] = {}
+        self._lost: set[Callable[..., Any]] = set()
 
     def refuse(self, function: Callable[..., Any], times: int = 1, error: Exception | None = None) -> None:
         """Raise when asked to run this function: InternalError, as when the database is away, or what is given."""
         self._refusals[function] = times
         self._errors[function] = error or InternalError(headers={"Retry-After": "1"})
 
+    def lose_answer(self, function: Callable[..., Any]) -> None:
+        """Refuse this function once, and do it all the same: COMMIT failed, and what it wrote is there."""
+        self.refuse(function)
+        self._lost.add(function)
+
     def refuses(self, function: Callable[..., Any]) -> bool:
         """Whether a refusal is left."""
         return self._refusals[function] > 0
 
     async def read(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._raise_if_told(query)
-        return await super().read(query, *args, **kwargs)
+        return await self._unless_told(query, super().read(query, *args, **kwargs))
 
     async def write(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._raise_if_told(change)
-        return await super().write(change, *args, **kwargs)
+        return await self._unless_told(change, super().write(change, *args, **kwargs))
 
     async def write_together(self, change: Callable[..., Any], item: Any) -> Any:
-        self._raise_if_told(change)
-        return await super().write_together(change, item)
+        return await self._unless_told(change, super().write_together(change, item))
 
-    def _raise_if_told(self, function: Callable[..., Any]) -> None:
-        if self._refusals[function] > 0:
-            self._refusals[function] -= 1
-            raise self._errors[function]
+    async def _unless_told(self, function: Callable[..., Any], answer: Coroutine[Any, Any, Any]) -> Any:
+        if self._refusals[function] == 0:
+            return await answer
+        self._refusals[function] -= 1
+        if function in self._lost:
+            self._lost.remove(function)
+            await answer
+        answer.close()
+        raise self._errors[function]
 
 
 class Bench:

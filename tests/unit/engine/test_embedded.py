@@ -335,3 +335,24 @@ def _spoil(connection: Connection, workflow_id: str) -> None:
     connection.exec_driver_sql(
         "UPDATE workflow_revisions SET definition = ? WHERE workflow_id = ?", (spoilt, workflow_id)
     )
+
+
+async def test_a_call_that_became_ready_with_the_failure_is_not_made(bench: "Bench") -> None:
+    """A branch fails in the same turn in which another branch would call: no money moves after the failure."""
+    arrived: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        arrived.append(request.path)
+        return web.json_response({})
+
+    far_side = await start_far_side([web.post("/pay", answer)])
+    configuration_id = await bench.configure_http(str(far_side.make_url("/")))
+    nodes = [TRIGGER, call("pay", configuration_id, "/pay"), action("f", "fail", message="rejected")]
+    edges = [{"id": "1", "source": "t", "target": "pay"}, {"id": "2", "source": "t", "target": "f"}]
+
+    recorded = await bench.run(await bench.save(nodes, edges))
+
+    assert recorded.row.status == "failed"
+    assert recorded.row.error_message == "FLK-0504: node f failed: rejected"
+    assert arrived == []
+    await far_side.close()

@@ -1,0 +1,179 @@
+"""One attempt of one node: evaluated in place, or a call to a far side on a real socket."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.nodes import Node, compile_node
+from flowker.domain.timestamps import parse_timestamp
+from flowker.engine.steps import Steps, is_call, run_in_place
+from flowker.storage import provider_configurations
+
+if TYPE_CHECKING:
+    from tests.unit.engine.conftest import Answer, Bench, Draw
+
+NOW = "2026-03-17T14:35:00.000000Z"
+
+Serve = Callable[["Answer"], Awaitable[str]]
+
+
+def compiled(node: dict[str, Any]) -> Node:
+    return compile_node(node, "nodes[0]", {"http.request": "http"})
+
+
+def in_place(node: dict[str, Any], run: Run, **input_: Any) -> Outcome | Postponed:
+    return run_in_place(compiled(node), run, {"workflow": input_}, parse_timestamp(NOW), NOW)
+
+
+async def attempt(bench: "Bench", node: dict[str, Any], run: Run | None = None, **input_: Any) -> Event:
+    """One attempt of a node in the execution `one`."""
+    steps = Steps(bench.store, bench.caller, bench.clock)
+    return await steps.call("one", compiled(node), run or Run(node["id"]), {"workflow": input_})
+
+
+def outcome_of(event: Event) -> Outcome:
+    assert isinstance(event, Settled)
+    [outcome] = event.outcomes
+    return outcome
+
+
+class TestInPlace:
+    def test_a_node_that_produces_is_completed(self, draw: "Draw") -> None:
+        """With the moment and the attempt that it ran in."""
+        outcome = in_place(
+            draw.action("a", "set_output", output={"is": "{{workflow.amount}}"}), Run("a", 2), amount=1
+        )
+
+        assert outcome == Outcome("a", "completed", {"is": 1}, None, 2, NOW, 0)
+
+    def test_a_node_that_fails_says_why(self, draw: "Draw") -> None:
+        """In the words of its author."""
+        outcome = in_place(draw.action("a", "fail", message="no funds"), Run("a"))
+
+        assert outcome == Outcome("a", "failed", None, "no funds", 1, NOW, 0)
+
+    def test_a_delay_is_postponed_and_then_completed(self, draw: "Draw") -> None:
+        """It is over when it comes back with a time."""
+        delay = draw.action("d", "delay", seconds=90)
+
+        assert in_place(delay, Run("d")) == Postponed("d", "2026-03-17T14:36:30.000000Z", 1)
+        assert in_place(delay, Run("d", 1, NOW)) == Outcome(
+            "d", "completed", {"action": "delay", "seconds": 90}, None, 1, NOW, 0
+        )
+
+    def test_only_executor_nodes_call(self, draw: "Draw") -> None:
+        """Everything else runs in place."""
+        assert is_call(compiled(draw.call("c")))
+        assert not is_call(compiled(draw.action("a")))
+
+
+class TestCalling:
+    async def test_an_answer_completes_the_node(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """The far side is given the input without the delivery, joined by what the node says itself."""
+        arrived: list[Any] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            arrived.append((request.headers["Idempotency-Key"], await request.json()))
+            bench.clock.turn(1.5)
+            return web.json_response({"ok": True})
+
+        await bench.configure_http(await serve(answer))
+
+        event = await attempt(bench, draw.call("c", "/pay", currency="BRL"), amount=1, _webhook={"path": "p"})
+
+        outcome = outcome_of(event)
+        assert arrived == [("one:c", {"amount": 1, "currency": "BRL"})]
+        assert outcome.status == "completed"
+        assert outcome.output["body"] == {"ok": True}
+        assert (outcome.executed_at, outcome.duration_ms) == (NOW, 1500)
+
+    async def test_a_refusal_of_the_far_side_fails_the_node_at_once(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """A 404 is no different later; what the far side said is kept."""
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.json_response({"reason": "unknown"}, status=404)
+
+        await bench.configure_http(await serve(answer))
+
+        outcome = outcome_of(await attempt(bench, draw.call("c")))
+
+        assert outcome.status == "failed"
+        assert outcome.error == "the far side answered 404 Not Found"
+        assert outcome.output["status"] == 404
+
+    async def test_an_attempt_that_may_succeed_later_is_postponed(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """By half to the whole of the back-off."""
+        await bench.configure_http(await serve(_unavailable))
+
+        event = await attempt(bench, draw.call("c", retry={"backoffSeconds": 8}), Run("c", 2))
+
+        assert isinstance(event, Postponed)
+        assert event.attempt == 3
+        assert 8 <= (parse_timestamp(event.not_before) - bench.clock.now()).total_seconds() <= 16
+
+    async def test_the_far_side_may_ask_for_a_longer_wait(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """`Retry-After` is a lower bound."""
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(status=429, headers={"Retry-After": "120"})
+
+        await bench.configure_http(await serve(answer))
+
+        event = await attempt(bench, draw.call("c"))
+
+        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2)
+
+    async def test_the_last_attempt_fails_the_node(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """The outcome tells how many there were."""
+        await bench.configure_http(await serve(_unavailable))
+
+        outcome = outcome_of(await attempt(bench, draw.call("c", retry={"maxAttempts": 3}), Run("c", 3)))
+
+        assert (outcome.status, outcome.attempts) == ("failed", 3)
+        assert outcome.error == "the far side answered 503 Service Unavailable"
+
+    async def test_a_configuration_that_was_switched_off_is_not_called(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """It was active when the workflow was activated."""
+        await bench.configure_http(await serve(_unavailable), status="disabled")
+
+        outcome = outcome_of(await attempt(bench, draw.call("c")))
+
+        assert outcome.error == "the provider configuration is unknown or not active"
+
+    @pytest.mark.parametrize("configuration_id", [None, "99999999-0000-7000-8000-000000000001"])
+    async def test_a_configuration_that_is_not_there_fails_the_node(
+        self, bench: "Bench", draw: "Draw", configuration_id: str | None
+    ) -> None:
+        """Named wrongly, or not at all."""
+        outcome = outcome_of(await attempt(bench, draw.call("c", providerConfigId=configuration_id)))
+
+        assert outcome.error == "the provider configuration is unknown or not active"
+        assert outcome.output is None
+
+    async def test_without_a_store_the_same_attempt_is_made_a_little_later(
+        self, bench: "Bench", draw: "Draw"
+    ) -> None:
+        """No attempt was made, so none is counted."""
+        bench.store.refuse(provider_configurations.get)
+
+        event = await attempt(bench, draw.call("c"), Run("c", 4))
+
+        assert event == Postponed("c", "2026-03-17T14:35:01.000000Z", 4)
+
+    async def test_a_node_that_makes_no_call_is_not_attempted(self, bench: "Bench", draw: "Draw") -> None:
+        """Whoever asks for it has a bug."""
+        with pytest.raises(TypeError, match="node a makes no call"):
+            await attempt(bench, draw.action("a"))
+
+
+async def _unavailable(_: web.Request) -> web.Response:
+    return web.Response(status=503)
