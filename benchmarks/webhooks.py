@@ -86,9 +86,8 @@ def main() -> int:
             f"/v1/workflows/{WORKFLOW_ID}/executions",
             json.dumps({"inputData": json.loads(PAYLOAD)}),
         ),
-        Contender(
-            "durable", [sys.executable, "-m", "flowker", "serve"], f"/v1/webhooks/{demo.WEBHOOK_PATH}", PAYLOAD
-        ),
+        Contender("durable", [sys.executable, "-m", "flowker", "serve"], "/v1/webhooks/bare", PAYLOAD),
+        Contender("executed", [sys.executable, "-m", "flowker", "serve"], WEBHOOK, PAYLOAD),
     ]
     measured: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
     for _ in range(ROUNDS):

@@ -224,8 +224,6 @@ class OvertakenStore:
 class World:
     """A service in this process, and what happens to it. `heal` ends whatever happens."""
 
-    credentials = CREDENTIALS
-
     def __init__(self, directory: Path, portal: BlockingPortal) -> None:
         self.clock = TurnableClock()
         self._portal = portal
@@ -394,15 +392,27 @@ class Live:
 
 
 @pytest.fixture(scope="session")
+def credentials() -> Mapping[str, str]:
+    """The header that every service of these tests takes."""
+    return CREDENTIALS
+
+
+@pytest.fixture(scope="session")
 def portal() -> Iterator[BlockingPortal]:
     """The event loop that the services of this process run in."""
     with start_blocking_portal() as portal:
         yield portal
 
 
+@pytest.fixture(scope="session")
+def make_world(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
+    """Makes services, each on a new database; who makes one starts and stops it."""
+    return lambda: World(tmp_path_factory.mktemp("world"), portal)
+
+
 @pytest.fixture(scope="module")
-def module_world(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("world"), portal)
+def module_world(make_world: Callable[[], World]) -> Iterator[World]:
+    world = make_world()
     world.start()
     yield world
     world.stop()
@@ -421,9 +431,9 @@ def api(world: World) -> Api:
 
 
 @pytest.fixture
-def new_world(portal: BlockingPortal, tmp_path: Path) -> Iterator[World]:
+def new_world(make_world: Callable[[], World]) -> Iterator[World]:
     """A service that nobody has used yet, for tests about everything that it has."""
-    world = World(tmp_path, portal)
+    world = make_world()
     world.start()
     yield world
     world.stop()

@@ -339,14 +339,19 @@ def seen() -> set[tuple[str, int]]:
 
 @pytest.mark.parametrize(("operation_id", "status"), documented())
 def test_a_documented_answer_is_given(
-    world: "World", described: Any, seen: set[tuple[str, int]], operation_id: str, status: int
+    world: "World",
+    described: Any,
+    credentials: Mapping[str, str],
+    seen: set[tuple[str, int]],
+    operation_id: str,
+    status: int,
 ) -> None:
     """In the state that the table brings about, every request has this answer, and the answer fits."""
 
     @settings(max_examples=EXAMPLES_MAX)
     @given(request=described.find_operation_by_id(operation_id).as_strategy())
     def is_answered(request: Request) -> None:
-        request.headers.update(world.credentials)
+        request.headers.update(credentials)
         for step in TABLE[operation_id][status]:
             step(world, request)
 

@@ -1,5 +1,6 @@
 """Whatever is sent, fitting or not, is answered as the document says: Schemathesis with every check that it has."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,20 +14,33 @@ if TYPE_CHECKING:
 
 CONFIG = document_path().parents[1] / "schemathesis.toml"
 
+
+class Door:
+    """Stands for the service while tests are collected; the service behind it comes with a fixture."""
+
+    behind: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.behind(scope, receive, send)
+
+
+door = Door()
 described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(CONFIG))
+described.app = door
 
 
 @pytest.fixture(scope="module")
-def world_with_sample(module_world: "World") -> "World":
-    """The webhook that the configuration of Schemathesis names is registered, for every method."""
+def fuzzed(module_world: "World") -> "World":
+    """It has the webhook that the configuration of Schemathesis names, for every method."""
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         module_world.api.active(path=demo.WEBHOOK_PATH, method=method)
+    door.behind = module_world.app
     return module_world
 
 
 @described.parametrize()
-def test_a_request_is_answered_as_documented(case: schemathesis.Case[Any], world_with_sample: "World") -> None:
+def test_a_request_is_answered_as_documented(
+    case: schemathesis.Case[Any], fuzzed: "World", credentials: Mapping[str, str]
+) -> None:
     """Examples, boundaries, and random requests, of which half do not fit."""
-    response = case.call_and_validate(app=world_with_sample.app, headers=world_with_sample.credentials)
-
-    assert response.status_code < 500
+    case.call_and_validate(headers=dict(credentials))

@@ -223,6 +223,18 @@ class TestJournal:
 
         assert await _ended_row(bench, "one") == ("failed", CANNOT_CONTINUE)
 
+    async def test_an_execution_that_has_ended_is_not_driven_again(self, bench: "Bench", simple: str) -> None:
+        """The sweep met it just before; who waits for its end is told."""
+        ended = await bench.run(simple)
+        await bench.eventually(lambda: not bench.engine._held)
+        finished = bench.engine.expect(ended.row.id)
+
+        await bench.engine._take_up(ended.row.id)
+        status = await asyncio.wait_for(finished, 5)
+
+        assert status == "completed"
+        assert await bench.end(ended.row.id) == ended
+
     async def test_an_execution_that_is_not_there_is_nobodys(self, bench: "Bench", simple: str) -> None:
         """It was deleted between the sweep's look and the worker's."""
         with structlog.testing.capture_logs() as lines:
