@@ -126,6 +126,8 @@ def check_document(path: Path) -> list[str]:
         build_asgi(load(path), bind(None, OPERATION_MODULES), keys=None)
     except (DocumentError, OSError, ValueError, yaml.YAMLError) as error:
         return str(error).splitlines()
+    except KeyError as error:
+        return [f"the document has no {error}"]
     return []
 
 

@@ -81,6 +81,6 @@ def _encode(_: Any, __: str, line: str) -> bytes:
 def _render(event: Any, **_: Any) -> bytes:
     try:
         return _encoder.encode(event)
-    except (TypeError, ValueError):
-        # Text that is no Unicode, or a key that is no text.
+    except ValueError:
+        # Text that is no Unicode: JSON can escape it.
         return json.dumps(event, default=str, skipkeys=True).encode()

@@ -183,7 +183,9 @@ _CALL_MEMBERS = frozenset(
 
 def _compile_executor(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
     executor_id = data.get("executorId")
-    if not isinstance(executor_id, str) or executor_id not in executors:
+    if not isinstance(executor_id, str):
+        raise InvalidNodeData(fields={f"{where}.executorId": "must name an executor"})
+    if executor_id not in executors:
         raise UnknownExecutor(fields={f"{where}.executorId": "is not in the catalog"})
     _refuse_mappings(data, where)
     configuration_id = data.get("providerConfigId")

@@ -16,12 +16,8 @@ PRELUDE = "import logging, structlog; from flowker.logs import configure_logs; c
 
 
 def run(code: str, level: str, stderr: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PRELUDE.format(level=level) + code],
-        stderr=stderr,
-        env={**os.environ, "TERM": "xterm", **environment},
-    )
-    return process  # noqa: RET504 - named for the reader
+    command = [sys.executable, "-c", PRELUDE.format(level=level) + code]
+    return subprocess.Popen(command, stderr=stderr, env={**os.environ, "TERM": "xterm", **environment})
 
 
 @pytest.fixture
@@ -103,20 +99,12 @@ def test_what_libraries_warn_of_is_told_in_the_same_form(log_in_pipe: LogIn) -> 
     assert "ZeroDivisionError" in error["exception"]
 
 
-@pytest.mark.parametrize(
-    ("code", "seen"),
-    [
-        ("structlog.get_logger().info('a', text='\\udc80')", {"text": "\udc80"}),
-        ("structlog.get_logger().info('a', fields={(1, 2): 3, 'b': 4})", {"fields": {"b": 4}}),
-    ],
-)
-def test_a_value_that_is_no_json_does_not_break_who_logs_it(
-    code: str, seen: dict[str, Any], log_in_pipe: LogIn
-) -> None:
-    """Text that is no Unicode is escaped, a key that is no text is left out."""
-    [line] = log_in_pipe(code)
+def test_a_value_that_is_no_json_does_not_break_who_logs_it(log_in_pipe: LogIn) -> None:
+    """Text that is no Unicode is escaped; everything else is told as text."""
+    [line] = log_in_pipe("structlog.get_logger().info('a', text='\\udc80', kind=int, keys={(1, 2): 3})")
 
-    assert line.items() >= seen.items()
+    assert line["text"] == "\udc80"
+    assert line["kind"] == "<class 'int'>"
 
 
 def test_a_line_that_cannot_be_written_does_not_break_who_logs_it() -> None:
@@ -159,7 +147,10 @@ def test_no_color_is_respected(log_in_terminal: Callable[..., str]) -> None:
 
 def test_a_traceback_does_not_show_what_customers_sent(log_in_terminal: Callable[..., str]) -> None:
     """Frames without their variables."""
-    code = "def pay(card):\n    1/0\ntry: pay('41' + '11')\nexcept ZeroDivisionError: structlog.get_logger().exception('broke')"
+    code = (
+        "def pay(card):\n    1/0\n"
+        "try: pay('41' + '11')\nexcept ZeroDivisionError: structlog.get_logger().exception('broke')"
+    )
 
     seen = log_in_terminal(code)
 

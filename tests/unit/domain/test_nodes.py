@@ -231,15 +231,19 @@ class TestExecutor:
             {"currency": "BRL", "limit": Decimal("10.00")},
         )
 
-    @pytest.mark.parametrize("executor_id", [None, "", "http", "HTTP.REQUEST", 1, ["http.request"], {}])
-    def test_an_executor_that_is_not_in_the_catalog_is_refused(self, executor_id: Any) -> None:
-        """FLK-0104, also for what is no text at all."""
+    @pytest.mark.parametrize("executor_id", ["", "http", "HTTP.REQUEST"])
+    def test_an_executor_that_is_not_in_the_catalog_is_refused(self, executor_id: str) -> None:
+        """FLK-0104."""
         assert refusal_of("executor", {"executorId": executor_id}) == (
             "FLK-0104",
             "executorId",
             "is not in the catalog",
         )
-        assert refusal_of("executor", {})[:2] == ("FLK-0104", "executorId")
+
+    @pytest.mark.parametrize("data", [{}, *({"executorId": wrong} for wrong in (None, 1, ["http.request"], {}))])
+    def test_a_call_that_names_no_executor_is_refused(self, data: dict[str, Any]) -> None:
+        """FLK-0119: data that is wrong for its type of node, and not a name that leads nowhere."""
+        assert refusal_of("executor", data) == ("FLK-0119", "executorId", "must name an executor")
 
     @pytest.mark.parametrize("configuration_id", [1, True, [], {}])
     def test_a_configuration_that_is_no_text_is_refused(self, configuration_id: Any) -> None:

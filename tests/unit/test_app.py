@@ -1,0 +1,218 @@
+"""The composition root: what is put together starts as a whole, stops as a whole, and leaves nothing behind."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flowker import app
+from flowker.app import Service, StoreInUse, bind, build, check_document, document_path
+from flowker.operations import health, workflows
+from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage.database import DatabaseUnusable, EngineLock
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> MakeSettings:
+    def make(**environment: str) -> Settings:
+        given = {"API_KEY": "k", "FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / 'flowker.db'}"}
+        return load_settings(given | environment)
+
+    return make
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    await service.start()
+    transport = httpx.ASGITransport(service.asgi)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://flowker", headers={"X-API-Key": "k"}
+    ) as client:
+        yield client
+    await service.stop()
+
+
+class TestStarting:
+    async def test_a_service_is_ready_as_soon_as_it_has_started(self, make_settings: MakeSettings) -> None:
+        """On a database that was not there: it is made on the way."""
+        async with running(build(make_settings())) as client:
+            ready = await client.get("/health/ready")
+            listed = await client.get("/v1/workflows")
+
+        assert (ready.status_code, listed.status_code) == (200, 200)
+
+    async def test_its_parts_run_as_long_as_its_lifespan(self, make_settings: MakeSettings) -> None:
+        """As a server drives it that knows nothing but ASGI."""
+        service = build(make_settings())
+        calls: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        answers: asyncio.Queue[str] = asyncio.Queue()
+
+        async def send(message: dict[str, str]) -> None:
+            await answers.put(message["type"])
+
+        task = asyncio.ensure_future(service.asgi({"type": "lifespan", "state": {}}, calls.get, send))  # type: ignore[arg-type]
+        await calls.put({"type": "lifespan.startup"})
+        started = await answers.get()
+        alive = service.context.engine.alive
+        await calls.put({"type": "lifespan.shutdown"})
+        stopped = await answers.get()
+        await task
+
+        assert (started, alive) == ("lifespan.startup.complete", True)
+        assert (stopped, service.context.engine.alive) == ("lifespan.shutdown.complete", False)
+
+    async def test_a_store_has_one_service(
+        self, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The second one gives up after a while, and says why."""
+        monkeypatch.setattr(app, "LOCK_WAIT_S", 0.05)
+
+        async with running(build(make_settings())) as client:
+            with pytest.raises(StoreInUse, match="another process drives this store"):
+                await build(make_settings()).start()
+            ready = await client.get("/health/ready")
+
+        assert ready.status_code == 200
+
+    async def test_a_start_waits_for_the_service_before_it_to_end(self, make_settings: MakeSettings) -> None:
+        """As a restart needs it."""
+        settings = make_settings()
+        lock = EngineLock(settings.database_url)
+        lock.acquire()
+        timer = threading.Timer(0.15, lock.release)
+        began = time.monotonic()
+        timer.start()
+
+        async with running(build(settings)):
+            waited_s = time.monotonic() - began
+
+        timer.join()
+        assert waited_s >= 0.15
+
+    async def test_a_service_that_has_stopped_makes_room_for_another(self, make_settings: MakeSettings) -> None:
+        """Its lock goes with it."""
+        for _ in range(2):
+            async with running(build(make_settings())) as client:
+                assert (await client.get("/health")).status_code == 200
+
+    async def test_a_database_that_cannot_be_opened_is_told(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """Its folder does not exist."""
+        settings = make_settings(FLOWKER_DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'flowker.db'}")
+
+        with pytest.raises(DatabaseUnusable, match="nowhere"):
+            await build(settings).start()
+
+    async def test_a_start_that_failed_leaves_no_lock(self, make_settings: MakeSettings, tmp_path: Path) -> None:
+        """The file is there and is no database."""
+        settings = make_settings()
+        (tmp_path / "flowker.db").write_bytes(b"no database at all" * 100)
+
+        with pytest.raises(DatabaseUnusable, match="not a database"):
+            await build(settings).start()
+
+        lock = EngineLock(settings.database_url)
+        assert lock.acquire()
+        lock.release()
+
+
+class TestKeys:
+    async def test_a_request_needs_one_of_the_keys(self, make_settings: MakeSettings) -> None:
+        """Both are valid while one replaces the other."""
+        async with running(build(make_settings(API_KEY="old,new"))) as client:
+            statuses = {
+                key: (await client.get("/v1/workflows", headers={"X-API-Key": key})).status_code
+                for key in ("old", "new", "k", "")
+            }
+
+        assert statuses == {"old": 200, "new": 200, "k": 401, "": 401}
+
+    async def test_without_authentication_nobody_needs_one(self, make_settings: MakeSettings) -> None:
+        """It has to be said."""
+        async with running(build(make_settings(API_KEY="", API_KEY_ENABLED="false"))) as client:
+            answer = await client.get("/v1/workflows", headers={"X-API-Key": "whatever"})
+
+        assert answer.status_code == 200
+
+    def test_a_service_without_a_key_is_not_put_together(self, make_settings: MakeSettings) -> None:
+        """Forgetting the key must not open the door."""
+        with pytest.raises(InvalidSettings, match="API_KEY: no key is set"):
+            build(make_settings(API_KEY=""))
+
+
+class TestOrigins:
+    async def test_pages_of_allowed_origins_may_call(self, make_settings: MakeSettings) -> None:
+        """They are asked for before the request, and see the headers that the API answers with."""
+        settings = make_settings(CORS_ALLOWED_ORIGINS="https://ops.example")
+        origin = {"Origin": "https://ops.example"}
+        preflight = {**origin, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-api-key"}
+
+        async with running(build(settings)) as client:
+            asked = await client.options("/v1/workflows/1", headers=preflight)
+            answered = await client.get("/v1/workflows", headers=origin)
+
+        assert asked.status_code == 200
+        assert "PUT" in asked.headers["access-control-allow-methods"]
+        assert answered.headers["access-control-allow-origin"] == "https://ops.example"
+        assert "X-Webhook-Execution-ID" in answered.headers["access-control-expose-headers"]
+
+    async def test_pages_of_other_origins_may_not(self, make_settings: MakeSettings) -> None:
+        """The answer says nothing that would let a browser pass it on."""
+        settings = make_settings(CORS_ALLOWED_ORIGINS="https://ops.example")
+
+        async with running(build(settings)) as client:
+            answer = await client.get("/v1/workflows", headers={"Origin": "https://evil.example"})
+
+        assert "access-control-allow-origin" not in answer.headers
+
+    async def test_no_origin_is_allowed_by_default(self, make_settings: MakeSettings) -> None:
+        """Whoever wants it says so."""
+        async with running(build(make_settings())) as client:
+            answer = await client.get("/v1/workflows", headers={"Origin": "https://ops.example"})
+
+        assert "access-control-allow-origin" not in answer.headers
+
+
+class TestDocument:
+    def test_every_operation_has_its_handler(self) -> None:
+        """The document of this version is the one to check."""
+        assert check_document(document_path()) == []
+
+    def test_operations_are_named_as_in_the_document(self) -> None:
+        """What is private or imported is none."""
+        bound = bind(None, [health, workflows])
+
+        assert {"getVersion", "checkReadyz", "moveWorkflowToDraft"} <= bound.keys()
+        assert not {"compileAside", "_compile", "compile", "uuid7"} & bound.keys()
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("", "is not a YAML mapping"),
+            ("[1, 2]", "is not a YAML mapping"),
+            ("openapi: [", "while parsing"),
+            ("openapi: 3.1.0\ninfo: {title: a}", "is not valid OpenAPI 3.1"),
+            ("openapi: 3.1.0\ninfo: {title: a, version: '1'}\ncomponents: {}", "the document has no 'paths'"),
+            ("openapi: 3.1.0\ninfo: {title: a, version: '1'}\npaths: {}", "createWorkflow: there is a handler"),
+        ],
+    )
+    def test_what_is_wrong_with_a_document_is_told(self, text: str, told: str, tmp_path: Path) -> None:
+        """Not YAML, not OpenAPI, or not ours."""
+        path = tmp_path / "document.yaml"
+        path.write_text(text)
+
+        assert any(told in problem for problem in check_document(path))
+
+    def test_a_document_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+        """With its path."""
+        [problem] = check_document(tmp_path / "none.yaml")
+
+        assert "none.yaml" in problem
