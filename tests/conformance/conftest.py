@@ -392,12 +392,6 @@ class Live:
 
 
 @pytest.fixture(scope="session")
-def credentials() -> Mapping[str, str]:
-    """The header that every service of these tests takes."""
-    return CREDENTIALS
-
-
-@pytest.fixture(scope="session")
 def portal() -> Iterator[BlockingPortal]:
     """The event loop that the services of this process run in."""
     with start_blocking_portal() as portal:

@@ -7,7 +7,7 @@ seen) is laid over it by the steps that stand in the table below, which also bri
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,9 +22,7 @@ from schemathesis.checks import (
 
 from flowker.app import document_path
 from flowker.http.document import load
-
-if TYPE_CHECKING:
-    from conftest import World
+from tests.conformance.conftest import CREDENTIALS, World
 
 EXAMPLES_MAX = settings().max_examples // 4
 FITS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
@@ -32,22 +30,22 @@ BODY_BYTES_MAX = 1_048_576
 TITLES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
 Request = schemathesis.Case[Any]
-Step = Callable[["World", Request], object]
+Step = Callable[[World, Request], object]
 
 
-def no_key(_: "World", request: Request) -> None:
+def no_key(_: World, request: Request) -> None:
     request.headers["X-API-Key"] = "another"
 
 
-def no_database(world: "World", _: Request) -> None:
+def no_database(world: World, _: Request) -> None:
     world.lose_database()
 
 
-def no_clock(world: "World", _: Request) -> None:
+def no_clock(world: World, _: Request) -> None:
     world.break_clock()
 
 
-def stalled_writer(world: "World", _: Request) -> None:
+def stalled_writer(world: World, _: Request) -> None:
     world.stall_writer()
 
 
@@ -55,101 +53,101 @@ def of_id(request: Request, resource_id: str) -> None:
     request.path_parameters = dict.fromkeys(request.path_parameters, resource_id)
 
 
-def of_draft(world: "World", request: Request) -> None:
+def of_draft(world: World, request: Request) -> None:
     of_id(request, world.api.draft().id)
 
 
-def of_active(world: "World", request: Request) -> None:
+def of_active(world: World, request: Request) -> None:
     of_id(request, world.api.active().id)
 
 
-def of_inactive(world: "World", request: Request) -> None:
+def of_inactive(world: World, request: Request) -> None:
     of_id(request, world.api.inactive().id)
 
 
-def of_draft_with_taken_webhook(world: "World", request: Request) -> None:
+def of_draft_with_taken_webhook(world: World, request: Request) -> None:
     taken = world.api.active().webhook
     of_id(request, world.api.draft(path=taken).id)
 
 
-def of_completed_execution(world: "World", request: Request) -> None:
+def of_completed_execution(world: World, request: Request) -> None:
     of_id(request, world.api.completed_execution())
 
 
-def of_running_execution(world: "World", request: Request) -> None:
+def of_running_execution(world: World, request: Request) -> None:
     of_id(request, world.api.running_execution())
 
 
-def of_no_uuid(_: "World", request: Request) -> None:
+def of_no_uuid(_: World, request: Request) -> None:
     of_id(request, "not-a-uuid")
 
 
 def overtaken_by(way: str) -> Step:
     """Somebody else moves the workflow between the request's reading and its writing."""
 
-    def step(world: "World", request: Request) -> None:
+    def step(world: World, request: Request) -> None:
         [workflow_id] = request.path_parameters.values()
         world.overtake(lambda: world.api.ask("POST", f"/v1/workflows/{workflow_id}/{way}"))
 
     return step
 
 
-def without_cursor(_: "World", request: Request) -> None:
+def without_cursor(_: World, request: Request) -> None:
     request.query = {name: value for name, value in request.query.items() if name != "cursor"}
 
 
-def over_the_limit(_: "World", request: Request) -> None:
+def over_the_limit(_: World, request: Request) -> None:
     request.query = {**request.query, "limit": 101}
 
 
-def of_good_definition(world: "World", request: Request) -> None:
+def of_good_definition(world: World, request: Request) -> None:
     request.body = {**request.body, **world.api.definition()}
 
 
-def of_unknown_executor(world: "World", request: Request) -> None:
+def of_unknown_executor(world: World, request: Request) -> None:
     request.body = world.api.definition()
     request.body["nodes"].append({"id": "call", "type": "executor", "data": {"executorId": "fax.send"}})
 
 
-def of_broken_condition(world: "World", request: Request) -> None:
+def of_broken_condition(world: World, request: Request) -> None:
     request.body = world.api.definition()
     request.body["nodes"].append({"id": "check", "type": "conditional", "data": {"condition": "workflow.amount >"}})
 
 
-def of_new_name(world: "World", request: Request) -> None:
+def of_new_name(world: World, request: Request) -> None:
     request.body = {**request.body, "name": world.api.definition()["name"]}
 
 
-def of_taken_name(world: "World", request: Request) -> None:
+def of_taken_name(world: World, request: Request) -> None:
     request.body = {**request.body, "name": world.api.draft().name}
 
 
-def of_no_name(_: "World", request: Request) -> None:
+def of_no_name(_: World, request: Request) -> None:
     request.body = {member: value for member, value in request.body.items() if member != "name"}
 
 
-def of_no_object(_: "World", request: Request) -> None:
+def of_no_object(_: World, request: Request) -> None:
     request.body = [request.body if isinstance(request.body, dict) else {}]
     request.media_type = "application/json"
 
 
-def too_large(_: "World", request: Request) -> None:
+def too_large(_: World, request: Request) -> None:
     request.body = {"padding": "x" * BODY_BYTES_MAX}
     request.media_type = "application/json"
 
 
-def of_new_key(_: "World", request: Request) -> None:
+def of_new_key(_: World, request: Request) -> None:
     request.headers["Idempotency-Key"] = str(uuid4())
 
 
-def of_seen_request(world: "World", request: Request) -> None:
+def of_seen_request(world: World, request: Request) -> None:
     of_new_key(world, request)
     [workflow_id] = request.path_parameters.values()
     key = request.headers["Idempotency-Key"]
     world.api.expect(201, "POST", f"/v1/workflows/{workflow_id}/executions", request.body, Idempotency_Key=key)
 
 
-def of_other_input(_: "World", request: Request) -> None:
+def of_other_input(_: World, request: Request) -> None:
     request.body = {"inputData": {"other": request.body}}
 
 
@@ -158,28 +156,28 @@ def to_webhook(request: Request, path: str) -> None:
     request.headers.pop("Idempotency-Key", None)
 
 
-def to_active(world: "World", request: Request) -> None:
+def to_active(world: World, request: Request) -> None:
     to_webhook(request, world.api.active(method=request.method).webhook)
 
 
-def to_synchronous(world: "World", request: Request) -> None:
+def to_synchronous(world: World, request: Request) -> None:
     to_webhook(request, world.api.active(method=request.method, responseMode="sync").webhook)
 
 
-def to_guarded(world: "World", request: Request) -> None:
+def to_guarded(world: World, request: Request) -> None:
     """The generated token is another than the one that the webhook asks for."""
     to_webhook(request, world.api.active(method=request.method, verify_token=str(uuid4())).webhook)
 
 
-def to_inactive(world: "World", request: Request) -> None:
+def to_inactive(world: World, request: Request) -> None:
     to_webhook(request, world.api.inactive(method=request.method).webhook)
 
 
-def to_nobody(world: "World", request: Request) -> None:
+def to_nobody(world: World, request: Request) -> None:
     to_webhook(request, world.api.draft(method=request.method).webhook)
 
 
-def of_seen_delivery(world: "World", request: Request) -> None:
+def of_seen_delivery(world: World, request: Request) -> None:
     of_new_key(world, request)
     path, key = request.path_parameters["path"], request.headers["Idempotency-Key"]
     world.api.expect(201, request.method, f"/v1/webhooks/{path}", Idempotency_Key=key)
@@ -339,9 +337,8 @@ def seen() -> set[tuple[str, int]]:
 
 @pytest.mark.parametrize(("operation_id", "status"), documented())
 def test_a_documented_answer_is_given(
-    world: "World",
+    world: World,
     described: Any,
-    credentials: Mapping[str, str],
     seen: set[tuple[str, int]],
     operation_id: str,
     status: int,
@@ -351,7 +348,7 @@ def test_a_documented_answer_is_given(
     @settings(max_examples=EXAMPLES_MAX)
     @given(request=described.find_operation_by_id(operation_id).as_strategy())
     def is_answered(request: Request) -> None:
-        request.headers.update(credentials)
+        request.headers.update(CREDENTIALS)
         for step in TABLE[operation_id][status]:
             step(world, request)
 
@@ -374,7 +371,7 @@ def test_every_documented_answer_was_given(seen: set[tuple[str, int]]) -> None:
     assert missing == set()
 
 
-def test_no_other_answer_was_given(world: "World") -> None:
+def test_no_other_answer_was_given(world: World) -> None:
     """Whatever was asked on the way, the preparations included, had a documented answer."""
     others = world.answered - set(documented())
 

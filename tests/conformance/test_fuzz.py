@@ -1,16 +1,13 @@
 """Whatever is sent, fitting or not, is answered as the document says: Schemathesis with every check that it has."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import schemathesis
 
 from flowker import demo
 from flowker.app import document_path
-
-if TYPE_CHECKING:
-    from conftest import World
+from tests.conformance.conftest import CREDENTIALS, World
 
 CONFIG = document_path().parents[1] / "schemathesis.toml"
 
@@ -27,10 +24,11 @@ class Door:
 door = Door()
 described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(CONFIG))
 described.app = door
+described.config.update(headers=dict(CREDENTIALS))
 
 
 @pytest.fixture(scope="module")
-def fuzzed(module_world: "World") -> "World":
+def fuzzed(module_world: World) -> World:
     """It has the webhook that the configuration of Schemathesis names, for every method."""
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         module_world.api.active(path=demo.WEBHOOK_PATH, method=method)
@@ -39,8 +37,6 @@ def fuzzed(module_world: "World") -> "World":
 
 
 @described.parametrize()
-def test_a_request_is_answered_as_documented(
-    case: schemathesis.Case[Any], fuzzed: "World", credentials: Mapping[str, str]
-) -> None:
+def test_a_request_is_answered_as_documented(case: schemathesis.Case[Any], fuzzed: World) -> None:
     """Examples, boundaries, and random requests, of which half do not fit."""
-    case.call_and_validate(headers=dict(credentials))
+    case.call_and_validate(headers=CREDENTIALS)
