@@ -188,6 +188,7 @@ def _compile_executor(data: Mapping[str, Any], where: str, executors: Mapping[st
     if executor_id not in executors:
         raise UnknownExecutor(fields={f"{where}.executorId": "is not in the catalog"})
     _refuse_mappings(data, where)
+    _refuse_later_members(data, where)
     configuration_id = data.get("providerConfigId")
     if configuration_id is not None and not isinstance(configuration_id, str):
         raise ProviderConfigurationUnusable(fields={f"{where}.providerConfigId": "must be a string"})
@@ -254,6 +255,13 @@ def _refuse_mappings(data: Mapping[str, Any], where: str) -> None:
     for member, refusal in _MAPPING_REFUSALS.items():
         if data.get(member) not in _NOTHING:
             raise refusal(fields={f"{where}.{member}": "is not supported by this version"})
+
+
+def _refuse_later_members(data: Mapping[str, Any], where: str) -> None:
+    """Executor configurations and checked input are not there yet either, and would be ignored."""
+    for member in ("executorConfigId", "endpointName", "validateInput"):
+        if data.get(member) not in (None, False, ""):
+            raise InvalidNodeData(fields={f"{where}.{member}": "is not supported by this version"})
 
 
 _NOTHING: Sequence[Any] = (None, [], {})

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +20,11 @@ from flowker.settings import load_settings
 KEY = "demo-key"
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    """Of a running service without any workflow."""
-    service = build(load_settings({"API_KEY": KEY, "FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / 'flowker.db'}"}))
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Of a running service."""
+    database = tmp_path_factory.mktemp("demo") / "flowker.db"
+    service = build(load_settings({"API_KEY": KEY, "FLOWKER_DATABASE_URL": f"sqlite:///{database}"}))
     server = uvicorn.Server(uvicorn.Config(service.asgi, lifespan="on", log_config=None, access_log=False))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=[[listener]])
@@ -97,8 +97,8 @@ class TestSample:
         assert demo.find_sample(stub) == {"name": demo.WORKFLOW_NAME, "id": "1"}
 
     def test_there_may_be_none(self, client: Client) -> None:
-        """On a new service."""
-        assert demo.find_sample(client) is None
+        """On a service where nobody has made it."""
+        assert demo.find_sample(client, Sample("99999999-9")) is None
 
     def test_each_screening_service_has_a_sample_of_its_own(self) -> None:
         """Otherwise the second run would silently call the first one's service."""

@@ -237,11 +237,11 @@ BOMBS = {
 @pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
 def test_a_megabyte_of_anything_is_dealt_with_at_once(data: bytes) -> None:
     """A body may be that large; the event loop waits for it."""
-    started = time.process_time()
+    started = time.thread_time()
     with contextlib.suppress(MalformedJson):
         decode(encode(decode_strict(data)))
 
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize(

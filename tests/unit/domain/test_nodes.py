@@ -209,10 +209,10 @@ class TestExecutor:
             timeout=Decimal("1.5"),
             retry={"maxAttempts": 2},
             successStatusCodes=[200, 404],
-            validateInput=True,
+            validateInput=False,
             join="all",
-            endpointName="x",
-            executorConfigId="y",
+            endpointName=None,
+            executorConfigId="",
             inputMapping=None,
             outputMapping=[],
             transforms={},
@@ -230,6 +230,17 @@ class TestExecutor:
             frozenset({200, 404}),
             {"currency": "BRL", "limit": Decimal("10.00")},
         )
+
+    @pytest.mark.parametrize(
+        ("member", "value"),
+        [("executorConfigId", "y"), ("endpointName", "x"), ("validateInput", True), ("endpointName", [])],
+    )
+    def test_what_would_be_ignored_is_refused(self, member: str, value: Any) -> None:
+        """A workflow that asks for what is not there yet must not run without it."""
+        with pytest.raises(InvalidNodeData) as refusal:
+            compile_call(**{member: value})
+
+        assert list(refusal.value.fields) == [f"nodes[0].data.{member}"]
 
     @pytest.mark.parametrize("executor_id", ["", "http", "HTTP.REQUEST"])
     def test_an_executor_that_is_not_in_the_catalog_is_refused(self, executor_id: str) -> None:

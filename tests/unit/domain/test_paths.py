@@ -143,11 +143,11 @@ def test_escapes_stand_for_characters_and_other_backslashes_for_themselves(liter
 )
 def test_parsing_takes_linear_time(text: str) -> None:
     """No spelling makes the patterns go back and forth."""
-    started = time.perf_counter()
+    started = time.thread_time()
     with contextlib.suppress(InvalidPath):
         parse_path(text)
 
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 2
 
 
 @given(st.text(max_size=40) | st.text(alphabet="ab.[]*$'\"\\ u0-", max_size=40))

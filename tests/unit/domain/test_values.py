@@ -132,20 +132,20 @@ def test_sums_are_exact() -> None:
 )
 def test_a_sum_that_would_grow_beyond_reason_is_an_error(left: Any, right: Any) -> None:
     """No exponent makes a sum fill the memory."""
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ConditionError, match="too many digits"):
         add(named(left), named(right))
 
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.5
 
 
 def test_an_integer_beyond_json_is_an_error_and_not_a_long_computation() -> None:
     """Converting a million digits would take seconds."""
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ConditionError, match="too many digits"):
         equal(1 << 4_000_000, Decimal("1.5"), Budget())
 
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""A delivery to a workflow that is changed in the same moment."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flowker.domain.errors import InternalError, WebhookNotFound, WebhookTokenRefused, WorkflowNotActive
+from flowker.operations import webhooks, workflows
+from flowker.operations.context import Context
+from flowker.storage import webhook_routes
+from flowker.storage.executions import WorkflowMoved
+
+if TYPE_CHECKING:
+    from tests.unit.operations.conftest import Asked
+
+
+class AlwaysTooLate:
+    """Accepting on a store where the workflow has always just moved."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def accept(self, *_: Any) -> WorkflowMoved:
+        self.asked += 1
+        return WorkflowMoved()
+
+
+def definition(**trigger: Any) -> Any:
+    return {"name": "w", "nodes": [{"id": "t", "type": "trigger", "data": {"path": "p", **trigger}}], "edges": []}
+
+
+async def activate(context: Context, asked: "Asked", **trigger: Any) -> str:
+    created = (await workflows.create_workflow(context, body=definition(**trigger), request=asked))[0]
+    await workflows.activate_workflow(context, id_=created["workflowId"], request=asked)
+    return str(created["workflowId"])
+
+
+async def replace_trigger(context: Context, asked: "Asked", id_: str, **trigger: Any) -> None:
+    """Take an active workflow through a change of its trigger."""
+    await workflows.deactivate_workflow(context, id_=id_, request=asked)
+    await workflows.move_workflow_to_draft(context, id_=id_, request=asked)
+    await workflows.update_workflow(context, id_=id_, body=definition(**trigger), request=asked)
+    await workflows.activate_workflow(context, id_=id_, request=asked)
+
+
+async def test_a_delivery_follows_a_workflow_to_its_next_revision(context: Context, asked: "Asked") -> None:
+    """The route that is remembered is of the revision before."""
+    id_ = await activate(context, asked)
+    await webhooks.trigger_webhook(context, path="p", request=asked)
+    await replace_trigger(context, asked, id_)
+
+    body, status, _ = await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    assert status == 201
+    assert body["workflowId"] == id_
+
+
+async def test_the_token_of_the_next_revision_counts(context: Context, asked: "Asked") -> None:
+    """Whoever has no right to it does not get in by way of the former one."""
+    id_ = await activate(context, asked)
+    await webhooks.trigger_webhook(context, path="p", request=asked)
+    await replace_trigger(context, asked, id_, verify_token="secret")
+
+    with pytest.raises(WebhookTokenRefused):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+    with_token = replace(asked, headers=[("x-webhook-token", "secret")])
+    assert (await webhooks.trigger_webhook(context, path="p", request=with_token))[1] == 201
+
+
+async def test_a_workflow_that_was_switched_off_is_told_to_be(context: Context, asked: "Asked") -> None:
+    """And one that is a draft again has no webhook."""
+    id_ = await activate(context, asked)
+    await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    await workflows.deactivate_workflow(context, id_=id_, request=asked)
+    with pytest.raises(WorkflowNotActive):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+    await workflows.move_workflow_to_draft(context, id_=id_, request=asked)
+    with pytest.raises(WebhookNotFound):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+
+
+async def test_a_delivery_does_not_follow_for_ever(context: Context, asked: "Asked") -> None:
+    """The sender is told to come again."""
+    await activate(context, asked)
+    late: Any = AlwaysTooLate()
+
+    with pytest.raises(InternalError) as refused:
+        await webhooks.trigger_webhook(replace(context, accepting=late), path="p", request=asked)
+
+    assert refused.value.headers == {"Retry-After": "1"}
+    assert late.asked == webhooks.MOVES_MAX
+
+
+async def test_a_route_to_a_node_that_is_no_trigger_is_a_bug(context: Context, asked: "Asked") -> None:
+    """Somebody changed the row behind our back: nothing may be started by it."""
+    nodes = [*definition()["nodes"], {"id": "a", "type": "action", "data": {"action": "log"}}]
+    created = (await workflows.create_workflow(context, body={"name": "w", "nodes": nodes}, request=asked))[0]
+    await workflows.activate_workflow(context, id_=created["workflowId"], request=asked)
+    route = webhook_routes.Route("POST", "p", "a")
+    await context.store.write(webhook_routes.claim, created["workflowId"], 1, [route])
+
+    with pytest.raises(TypeError, match=r"node a of workflow .* is no trigger"):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+
+
+async def test_a_token_is_compared_by_its_bytes(context: Context, asked: "Asked") -> None:
+    """Header values arrive as latin-1, whatever text the author's token is."""
+    await activate(context, asked, verify_token="sécret")
+    on_the_wire = "sécret".encode().decode("latin-1")
+    with_token = replace(asked, headers=[("x-webhook-token", on_the_wire)])
+
+    assert (await webhooks.trigger_webhook(context, path="p", request=with_token))[1] == 201
+    for wrong in (None, "", "secret", "sécret", on_the_wire[:-1], "€"):
+        headers = [] if wrong is None else [("x-webhook-token", wrong)]
+        with pytest.raises(WebhookTokenRefused):
+            await webhooks.trigger_webhook(context, path="p", request=replace(asked, headers=headers))
