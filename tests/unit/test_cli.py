@@ -104,7 +104,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
     yield make
     for process in started:
-        process.end(signal.SIGKILL)
+        process.end()
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +379,17 @@ class TestAddress:
 
 
 class TestAnnouncing:
+    @pytest.mark.parametrize(("keys", "shown"), [("", None), ("one", "$API_KEY"), ("one,other", "${API_KEY%%,*}")])
+    def test_a_key_of_the_environment_is_shown_by_its_name(self, keys: str, shown: str | None) -> None:
+        """As a shell understands it."""
+        assert cli._Access(load_settings({"API_KEY": keys})).shown_key == shown
+
+    def test_a_key_of_the_database_is_shown_as_it_is(self) -> None:
+        """Nobody else can know it."""
+        access = cli._Access(load_settings({"API_KEY": "made"}), Path("flowker.db.key"))
+
+        assert access.shown_key == access.key == "made"
+
     def test_a_sample_that_cannot_be_found_is_told(
         self, unused_tcp_port: int, capsys: pytest.CaptureFixture[str]
     ) -> None:

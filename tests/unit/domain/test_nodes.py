@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.domain.actions import LogAction
-from flowker.domain.errors import FlowkerError, InvalidCondition
+from flowker.domain.errors import FlowkerError, InvalidCondition, InvalidNodeData
 from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compile_node, parse_condition_at
 from flowker.domain.retries import RetryPolicy
 
@@ -240,7 +240,7 @@ class TestExecutor:
         with pytest.raises(InvalidNodeData) as refusal:
             compile_call(**{member: value})
 
-        assert list(refusal.value.fields) == [f"nodes[0].data.{member}"]
+        assert list(refusal.value.fields) == [f"nodes[3].data.{member}"]
 
     @pytest.mark.parametrize("executor_id", ["", "http", "HTTP.REQUEST"])
     def test_an_executor_that_is_not_in_the_catalog_is_refused(self, executor_id: str) -> None:

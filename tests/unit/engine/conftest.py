@@ -48,14 +48,15 @@ class HandClock:
     def now(self) -> datetime:
         return self._now
 
-    async def sleep(self, seconds: float) -> None:
-        self.asked.append(seconds)
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        # The sleep counts from here and not from its first step: a turn in between would be slept over.
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._now + timedelta(seconds=seconds), future))
-        await future
+        if seconds > 0:
+            self._sleepers.append((self._now + timedelta(seconds=seconds), future))
+        else:
+            future.set_result(None)
+        self.asked.append(seconds)
+        return _wait_for(future)
 
     def turn(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
@@ -68,6 +69,11 @@ class HandClock:
         """Whether somebody sleeps until exactly this many seconds from now."""
         until = self._now + timedelta(seconds=seconds)
         return any(until == one and not future.done() for one, future in self._sleepers)
+
+
+async def _wait_for(future: asyncio.Future[None]) -> None:
+    await asyncio.sleep(0)
+    await future
 
 
 class MoodyStore(Store):
