@@ -1,7 +1,7 @@
 """The commands: serve, demo, db upgrade, spec check. Exit codes: 0 done, 1 failed, 2 used or set wrongly.
 
-On SIGTERM and SIGINT `serve` ends as soon as what is in flight has come to the end of its step, and then by that
-very signal, as uvicorn does: a supervisor sees a service that was stopped (143 and 130 to a shell).
+On SIGTERM and SIGINT `serve` ends as soon as what is in flight has come to the end of its step, and then as uvicorn
+does: by SIGTERM itself (143 to a shell), or with 130 after SIGINT. A supervisor sees that the service was stopped.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The whole service, in this process or in one of its own, and an API to ask it and to prepare what a test needs.
 
-`World` is a service in this process, on a real database, with a clock that can be turned and with faults that are real.
+`World` is a service in this process, on a real database, with a clock that can be turned and faults that are real.
 It runs in an event loop of its own: a test may ask from any thread, and from the event loop of Schemathesis.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -81,7 +81,8 @@ class Workflow:
     webhook: str
 
 
-Send = Callable[[str, str, bytes | None, Mapping[str, str]], Answer]
+Headers = Sequence[tuple[bytes, bytes]]
+Send = Callable[[str, str, bytes | None, Headers], Answer]
 
 
 class Api:
@@ -93,13 +94,13 @@ class Api:
         self._pool = ThreadPoolExecutor(80)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str | None) -> Answer:
-        """Send a request with the good key; a body that is not bytes is sent as JSON. A header that is None is left out.
+        """Send a request with the good key; a body that is not bytes is sent as JSON.
 
-        `Idempotency_Key` is the header `Idempotency-Key`.
+        `Idempotency_Key` is the header `Idempotency-Key`; a header that is None is left out.
         """
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         default = {**CREDENTIALS, "Content-Type": None if body is None else "application/json"}
-        sent = {name: value for name, value in {**default, **given}.items() if value is not None}
+        sent = [(name.encode(), value.encode()) for name, value in {**default, **given}.items() if value is not None]
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         return self._send(method, path, data, sent)
 
@@ -326,7 +327,7 @@ class World:
         if scope.get(OPERATION):
             self.answered.add((scope[OPERATION], scope[STATUS]))
 
-    def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _send(self, method: str, path: str, data: bytes | None, headers: Headers) -> Answer:
         request = self._client.build_request(method, path, content=data, headers=headers)
         given = self._portal.call(self._client.send, request)
         return Answer(given.status_code, given.headers, given.content)
@@ -380,7 +381,7 @@ class Live:
         self._process.wait(PATIENCE_S)
         cast("Any", self._process.stdout).close()
 
-    def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _send(self, method: str, path: str, data: bytes | None, headers: Headers) -> Answer:
         given = self._client.request(method, path, content=data, headers=headers)
         return Answer(given.status_code, given.headers, given.content)
 

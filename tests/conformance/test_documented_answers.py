@@ -1,4 +1,4 @@
-"""Every answer that the document has is given, and fits: each operation is put where one status is the only right one.
+"""Every answer of the document is given, and fits: each operation is put where one status is the only right one.
 
 Schemathesis makes the requests. What a state needs of a request (the id of a workflow that is active, a key that was
 seen) is laid over it by the steps that stand in the table below, which also bring the state about.
@@ -29,7 +29,9 @@ FITS = [status_code_conformance, content_type_conformance, response_headers_conf
 BODY_BYTES_MAX = 1_048_576
 TITLES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
-Request = schemathesis.Case[Any]
+Request = Any
+"""A `schemathesis.Case`. What its parts are typed as holds for any document; here they are what this one says."""
+
 Step = Callable[[World, Request], object]
 
 
@@ -311,7 +313,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     "triggerWebhookPatch": WEBHOOK,
     "triggerWebhookDelete": WEBHOOK,
 }
-"""What brings an operation to a status: the steps in their order, each given the service and the generated request."""
+"""What brings an operation to a status: steps, in their order, each given the service and the generated request."""
 
 
 def documented() -> list[tuple[str, int]]:

@@ -28,15 +28,15 @@ described.config.update(headers=dict(CREDENTIALS))
 
 
 @pytest.fixture(scope="module")
-def fuzzed(module_world: World) -> World:
-    """It has the webhook that the configuration of Schemathesis names, for every method."""
+def fuzzed(module_world: World) -> None:
+    """The service has the webhook that the configuration of Schemathesis names, for every method."""
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         module_world.api.active(path=demo.WEBHOOK_PATH, method=method)
     door.behind = module_world.app
-    return module_world
 
 
 @described.parametrize()
-def test_a_request_is_answered_as_documented(case: schemathesis.Case[Any], fuzzed: World) -> None:
+@pytest.mark.usefixtures("fuzzed")
+def test_a_request_is_answered_as_documented(case: schemathesis.Case[Any]) -> None:
     """Examples, boundaries, and random requests, of which half do not fit."""
     case.call_and_validate(headers=CREDENTIALS)

@@ -63,8 +63,9 @@ def activate(*nodes: JsonObject, edges: tuple[JsonObject, ...] = ()) -> Ask:
     """Create these nodes, which can be saved, and activate them."""
 
     def asked(world: World) -> Answer:
-        workflow = world.api.create({"name": str(uuid4()), "nodes": nodes, "edges": edges})
-        return world.api.ask("POST", f"{WORKFLOWS}/{workflow.id}/activate")
+        definition = {"name": str(uuid4()), "nodes": nodes, "edges": edges}
+        created = world.api.expect(201, "POST", WORKFLOWS, definition).json()
+        return world.api.ask("POST", f"{WORKFLOWS}/{created['workflowId']}/activate")
 
     return asked
 

@@ -269,7 +269,7 @@ class TestServe:
         assert process.errors.startswith("API_KEY_ENABLED=false: everybody who reaches this service may use it.")
         assert "API key" not in process.printed
 
-    def test_it_ends_by_the_signal_that_it_was_told_to_end_by(self, start: Callable[..., Process]) -> None:
+    def test_its_exit_code_tells_the_signal_that_ended_it(self, start: Callable[..., Process]) -> None:
         """After it has stopped in order: the log has no complaint."""
         codes = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
         processes = {
