@@ -28,7 +28,7 @@ from flowker.app import StoreInUse, build, check_document, document_path
 from flowker.logs import configure_logs
 from flowker.seeds import add_http_configuration
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage.database import DatabaseUnusable, upgrade
+from flowker.storage.database import DatabaseUnusable, path_beside, upgrade
 
 RELOAD_START_S = 60.0
 """How long a start under `--reload` is waited for, to print what a start prints."""
@@ -227,7 +227,8 @@ def _announce(url: str, access: "_Access") -> None:
     if access.key_path is not None:
         out.print(f"API key {access.key} (kept in {access.key_path})")
     try:
-        if access.key_is_new:
+        # The key may be from a start that came to nothing, so it is the store that tells whether all is new.
+        if access.key_path is not None and not demo.has_workflows(client):
             demo.ensure_sample(client)
         found = demo.find_sample(client)
     except demo.DemoFailed as error:
@@ -246,7 +247,6 @@ class _Access:
     settings: Settings
     key_path: Path | None = None
     """The file of the key that was made for the database; None when the key is the environment's or there is none."""
-    key_is_new: bool = False
 
     @property
     def key(self) -> str | None:
@@ -270,30 +270,30 @@ def _load_settings(host: str | None, port: int | None) -> Settings:
 
 def _grant(settings: Settings, *, may_make_key: bool = True) -> _Access:
     """See that there is a key when one is needed: the environment's, or the one that is kept beside the database."""
-    path = Path(settings.database_url.removeprefix("sqlite:///") + ".key")
+    path = path_beside(settings.database_url, ".key")
     if not settings.api_key_enabled:
         err.print("API_KEY_ENABLED=false: everybody who reaches this service may use it.", style="yellow")
     if settings.api_key or not settings.api_key_enabled or not (may_make_key or path.exists()):
         return _Access(settings)
     try:
-        key, is_new = _make_or_read_key(path)
+        key = _make_or_read_key(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"API_KEY: none is set, and {path} cannot be used: {error}") from error
     if not key:
         raise InvalidSettings(f"API_KEY: none is set, and {path} is empty; without that file a new key is made")
-    return _Access(settings.model_copy(update={"api_key": (key,)}), path, is_new)
+    return _Access(settings.model_copy(update={"api_key": (key,)}), path)
 
 
-def _make_or_read_key(path: Path) -> tuple[str, bool]:
+def _make_or_read_key(path: Path) -> str:
     """The key that was made for this database, or a new one in a file that only its owner can read."""
     key = f"flk_{secrets.token_urlsafe(24)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return path.read_text().strip(), False
+        return path.read_text().strip()
     with os.fdopen(descriptor, "w") as file:
         file.write(key + "\n")
-    return key, True
+    return key
 
 
 @contextlib.contextmanager

@@ -143,6 +143,11 @@ def ensure_sample(client: Client, sample: Sample = PLAIN) -> str:
     return workflow_id
 
 
+def has_workflows(client: Client) -> bool:
+    """Whether the service has any workflow at all."""
+    return bool(client.expect(200, "GET", "/v1/workflows?limit=1").body["items"])
+
+
 def find_sample(client: Client, sample: Sample = PLAIN) -> dict[str, Any] | None:
     """The sample workflow, if the service has it."""
     cursor = ""

@@ -116,20 +116,43 @@ def _compile_behaviour(type_: str, data: Mapping[str, Any], where: str, executor
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
 
 
+_TRIGGER_MEMBERS = frozenset(
+    {
+        "triggerId",
+        "triggerType",
+        "path",
+        "method",
+        "verify_token",
+        "responseMode",
+        "responseTimeout",
+        "join",
+        "label",
+        "name",
+        "description",
+    }
+)
+"""All that a trigger may say: a misspelled `method` or `verify_token` would open another webhook than was meant.
+
+The last three are notes that editors of workflows keep there; they change nothing.
+"""
+
+
 def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
     kind = data.get("triggerId", data.get("triggerType", "webhook"))
     _require(kind == "webhook", where, "triggerId", "must be webhook")
+    for member in data:
+        _require(member in _TRIGGER_MEMBERS, where, member, "is not expected")
     method = data.get("method", "POST")
     _require(method in METHODS, where, "method", f"must be one of {', '.join(METHODS)}")
     mode = data.get("responseMode", "async")
     _require(mode in _RESPONSE_MODES, where, "responseMode", "must be async or sync")
     token = data.get("verify_token")
-    token_fits = token is None or (isinstance(token, str) and len(token) <= VERIFY_TOKEN_CHARACTERS_MAX)
-    _require(token_fits, where, "verify_token", f"must be a string of up to {VERIFY_TOKEN_CHARACTERS_MAX} characters")
+    token_fits = token is None or (isinstance(token, str) and 1 <= len(token) <= VERIFY_TOKEN_CHARACTERS_MAX)
+    _require(token_fits, where, "verify_token", f"must be a string of 1 to {VERIFY_TOKEN_CHARACTERS_MAX} characters")
     timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
     timeout_fits = _is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
     _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
-    return Trigger(method, _webhook_path(data, where), token or None, mode == "sync", float(timeout_s))
+    return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s))
 
 
 def _webhook_path(data: Mapping[str, Any], where: str) -> str | None:

@@ -22,6 +22,14 @@ _LEFT_OUT = frozenset(
         "x-signature",
         "x-webhook-signature",
         "stripe-signature",
+        "signature",
+        "signature-input",
+        "webhook-signature",
+        "x-slack-signature",
+        "x-shopify-hmac-sha256",
+        "x-gitlab-token",
+        "x-twilio-signature",
+        "paypal-transmission-sig",
     }
 )
 """Headers that carry a credential or a signature: a workflow, and whoever reads its results, has no use for them."""

@@ -8,14 +8,17 @@ unfinished journal and goes on with what is open.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import structlog
 
 from flowker.domain.advance import begin, fold
 from flowker.domain.errors import ExecutionNotFound, InternalError
-from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, Status
+from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, State, Status
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
@@ -33,8 +36,14 @@ READY_MAX = 2_000
 INPUT_KEPT_BYTES_MAX = 64 * 1024
 """A larger input waits for its worker in the store, so that the ready queue cannot fill the memory."""
 
+JOURNAL_BYTES_MAX = 16 * 2**20
+"""What one execution may keep: sixteen of the largest inputs or answers of a far side."""
+
 RECORD_RETRY_S = (0.05, 0.2, 1.0, 5.0)
 """Waits between attempts to record an outcome while the store is away; the last one repeats."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger("flowker.engine")
 
@@ -96,8 +105,8 @@ class EmbeddedEngine:
         if self._ready.full():
             self._wakeups.left_in_store()
             return
-        small = input_bytes <= INPUT_KEPT_BYTES_MAX
-        self._ready.put_nowait(_Entry(accepted.execution_id, _Fresh(accepted, definition) if small else None))
+        fresh = _Fresh(accepted, definition, input_bytes) if input_bytes <= INPUT_KEPT_BYTES_MAX else None
+        self._ready.put_nowait(_Entry(accepted.execution_id, fresh))
         self._held.add(accepted.execution_id)
 
     def expect(self, execution_id: str) -> asyncio.Future[Status]:
@@ -157,17 +166,25 @@ class EmbeddedEngine:
             return None
         definition = await self._definitions.get(row.workflow_id, row.revision)
         plan = definition.plan(recorded.trigger)
-        state = fold(plan, recorded.events)
-        live = Live(row.id, plan, state, len(recorded.events), parse_timestamp(row.deadline_at), definition.timeout_s)
-        live.begun.update(state.open)
-        return live
+        state = await asyncio.to_thread(fold, plan, recorded.events)
+        return Live(
+            row.id,
+            plan,
+            state,
+            len(recorded.events),
+            parse_timestamp(row.deadline_at),
+            definition.timeout_s,
+            recorded.journal_bytes,
+            row.current_step_number,
+            begun=set(state.open),
+        )
 
     async def _drive(self, live: Live) -> None:
         """Go on until the execution ends or only waits."""
         arrived: list[Event] = []
         while True:
             now = self._clock.now()
-            events = live.take_in(arrived, now)
+            events = await _aside(live, live.take_in, arrived, now, self._clock.now)
             ready = live.ready_calls(now)
             parks = not ready and not live.calls
             if events or parks:
@@ -198,7 +215,10 @@ class EmbeddedEngine:
         """Commit events and what the API tells of the execution; keeps trying while the store is away."""
         wake_at = format_timestamp(live.wake_at()) if parks else None
         now = format_timestamp(self._clock.now())
-        progress = build_progress(live.id, live.state, events, first_seq=live.next_seq, now=now, wake_at=wake_at)
+        build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at)
+        progress = await _aside(live, build, live.id, live.state, events)
+        if live.journal_bytes + progress.size_bytes > JOURNAL_BYTES_MAX:
+            progress = _outgrown(live, now)
         attempt = 0
         while True:
             try:
@@ -210,7 +230,9 @@ class EmbeddedEngine:
                 attempt += 1
         if not recorded:
             raise Superseded
-        live.next_seq += len(events)
+        live.next_seq += len(progress.events)
+        live.journal_bytes += progress.size_bytes
+        live.steps_recorded = progress.current_step_number
         if parks and not live.ended:
             self._wakeups.wake_changed()
 
@@ -240,6 +262,7 @@ class _Fresh:
 
     accepted: Accepted
     definition: Definition
+    input_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,4 +277,20 @@ def _begin(fresh: _Fresh) -> Live:
     accepted, definition = fresh.accepted, fresh.definition
     plan = definition.plan(accepted.trigger)
     deadline = parse_timestamp(accepted.started_at) + timedelta(seconds=definition.timeout_s)
-    return Live(accepted.execution_id, plan, begin(plan, accepted), 1, deadline, definition.timeout_s)
+    state = begin(plan, accepted)
+    return Live(accepted.execution_id, plan, state, 1, deadline, definition.timeout_s, fresh.input_bytes)
+
+
+async def _aside(live: Live, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what may take long in a thread: the event loop has other executions and requests to serve."""
+    if live.is_heavy:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    return function(*args, **kwargs)
+
+
+def _outgrown(live: Live, now: str) -> executions.Progress:
+    """End an execution whose nodes produce more than it may keep; what it produced last is not kept."""
+    mebibytes = JOURNAL_BYTES_MAX // 2**20
+    aborted = Aborted(now, f"FLK-0504: the outputs of the execution are larger than {mebibytes} MB together")
+    live.state = State({}, status="failed", error=aborted.error)
+    return build_abortion(live.id, aborted, first_seq=live.next_seq, steps_done=live.steps_recorded)

@@ -1,7 +1,7 @@
 """An execution while it is in memory: its state, what it can do next, and the calls that are being made for it."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,10 @@ from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Plan
 from flowker.engine.steps import is_call, run_in_place
 
+HEAVY_BYTES = 16 * 1024
+HEAVY_NODES = 30
+"""Up to here a turn takes a millisecond or two, whatever its conditions and templates are."""
+
 log = structlog.get_logger("flowker.engine")
 
 
@@ -23,6 +27,7 @@ log = structlog.get_logger("flowker.engine")
 class Live:
     """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way.
 
+    `journal_bytes` and `steps_recorded` tell what the journal has of it.
     `begun` are the nodes that may finish when the execution fails: those that ever made an attempt, as far as this
     process knows. What was folded from a journal may have been running when its process died.
     """
@@ -33,6 +38,8 @@ class Live:
     next_seq: int
     deadline: datetime
     timeout_s: int
+    journal_bytes: int = 0
+    steps_recorded: int = 0
     calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
 
@@ -40,15 +47,25 @@ class Live:
     def ended(self) -> bool:
         return self.state.status in TERMINAL
 
-    def take_in(self, arrived: Iterable[Event], now: datetime) -> list[Event]:
-        """Advance by what arrived and by every built-in node that becomes ready; the events to record."""
+    @property
+    def is_heavy(self) -> bool:
+        """Whether a turn may take longer than an event loop should stand still."""
+        return self.journal_bytes > HEAVY_BYTES or len(self.plan.nodes) > HEAVY_NODES
+
+    def take_in(
+        self, arrived: Iterable[Event], now: datetime, read_clock: Callable[[], datetime] | None = None
+    ) -> list[Event]:
+        """Advance by what arrived and by every built-in node that becomes ready; the events to record.
+
+        The time limit is looked at before every wave, with `read_clock` if it is given: evaluating takes time too.
+        """
         events = list(arrived)
         for event in events:
             self._advance(event)
-        if now >= self.deadline and not self.ended:
-            events.append(self._time_out(now))
         at = format_timestamp(now)
-        while not self.ended and (results := self._run_in_place(now, at)):
+        while not self.ended and (
+            results := self._time_out(read_clock() if read_clock else now) or self._run_in_place(now, at)
+        ):
             events += results
         if self.state.error is not None and not self.ended and self.begun.isdisjoint(self.state.open):
             events.append(self._give_up(at))
@@ -85,12 +102,15 @@ class Live:
     def _advance(self, event: Event) -> None:
         self.state, _ = advance(self.plan, self.state, event)
 
-    def _time_out(self, now: datetime) -> Event:
+    def _time_out(self, now: datetime) -> list[Event]:
+        """The end of the execution if its time is over."""
+        if now < self.deadline:
+            return []
         event = Aborted(
             format_timestamp(now), f"FLK-0503: the execution reached its time limit of {self.timeout_s} s"
         )
         self._advance(event)
-        return event
+        return [event]
 
     def _give_up(self, at: str) -> Event:
         """Nothing is under way any more in an execution that failed: what was ready and never began is given up."""

@@ -25,6 +25,7 @@ class Recorded:
 
     row: StoredExecution
     events: Sequence[Event]
+    journal_bytes: int = 0
 
     @property
     def trigger(self) -> str:
@@ -39,7 +40,8 @@ def read_recorded(connection: Connection, execution_id: str) -> Recorded:
     """Read row and journal on one snapshot; raises ExecutionNotFound."""
     row = executions.get(connection, execution_id)
     entries = journal.read(connection, execution_id)
-    return Recorded(row, [decode_event(entry.kind, entry.payload) for entry in entries])
+    events = [decode_event(entry.kind, entry.payload) for entry in entries]
+    return Recorded(row, events, sum(entry.size_bytes for entry in entries))
 
 
 def read_extent(connection: Connection, execution_id: str) -> tuple[int, int]:

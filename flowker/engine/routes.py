@@ -35,5 +35,13 @@ class Routes:
                 self._kept.popitem(last=False)
         return found
 
+    async def has_moved(self, method: str, path: str) -> bool:
+        """Whether the store tells another route than the one that is remembered, which is then forgotten."""
+        known = self._kept.get((method, path))
+        if known is None or known == await self._store.read(webhook_routes.find, method, path):
+            return False
+        self.forget(method, path)
+        return True
+
     def forget(self, method: str, path: str) -> None:
         self._kept.pop((method, path), None)

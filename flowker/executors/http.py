@@ -2,7 +2,7 @@
 
 Method and path come from the node; `query` and `headers` of the input become what they say, and the rest of the
 input is the body. An input may come straight from a webhook, so it can neither leave the base URL nor touch what
-identifies the caller.
+identifies the caller, nor a header of the configuration.
 """
 
 import os
@@ -88,7 +88,7 @@ def prepare(call: Call) -> OutgoingRequest:
     fixed = _read_headers(config.get("headers"), "the headers of the configuration")
     wanted = _read_headers(call.input.get("headers"), "headers of the input")
     _refuse_headers(fixed, _OURS | _lower(credentials.headers))
-    _refuse_headers(wanted, _OURS | _IDENTITY | _lower(credentials.headers))
+    _refuse_headers(wanted, _OURS | _IDENTITY | _lower(credentials.headers) | _lower(fixed))
     query = _read_query(call.input.get("query"))
     if credentials.query.keys() & {name for name, _ in query}:
         raise CallRefused("the query of the input sets the parameter of the API key")
@@ -185,7 +185,7 @@ def _read_headers(headers: Any, what: str) -> dict[str, str]:
 def _refuse_headers(headers: Mapping[str, str], reserved: frozenset[str]) -> None:
     for name in _lower(headers):
         if name in reserved or name.startswith("proxy-"):
-            raise CallRefused("a header is set that only Flowker or the authentication sets")
+            raise CallRefused("a header is set that only Flowker, the configuration or its authentication sets")
 
 
 def _lower(headers: Mapping[str, str]) -> frozenset[str]:

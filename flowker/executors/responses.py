@@ -11,6 +11,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from flowker import jsontext
+from flowker.executors.authentication import Credentials
 from flowker.executors.calls import CallFailed, CallResult, CallSucceeded, OutgoingRequest
 
 BODY_BYTES_MAX = 1_048_576
@@ -34,12 +35,12 @@ async def read_result(response: aiohttp.ClientResponse, request: OutgoingRequest
     body, complete = await _read_bounded(response, BODY_BYTES_MAX if succeeded else 2 * ERROR_BODY_BYTES_MAX)
     envelope = _envelope(response, request)
     if not succeeded:
-        envelope["body"] = _read_error_body(response, request, body)
+        envelope["body"] = _mask(_read_error_body(response, request, body), request.credentials)
         message = f"the far side answered {response.status} {_phrase(response.status)}".rstrip()
         return CallFailed(message, _is_retryable(response.status), envelope, _retry_after_s(response.headers))
     if not complete:
         return CallFailed(f"the response is larger than {BODY_BYTES_MAX} bytes", retryable=False, output=envelope)
-    envelope["body"] = _understand(response, body)
+    envelope["body"] = _mask(_understand(response, body), request.credentials)
     return CallSucceeded(envelope)
 
 
@@ -95,6 +96,17 @@ def _read_error_body(response: aiohttp.ClientResponse, request: OutgoingRequest,
     if len(masked) > ERROR_BODY_BYTES_MAX:
         return _as_text(response, masked[:ERROR_BODY_BYTES_MAX])
     return _understand(response, masked)
+
+
+def _mask(value: Any, credentials: Credentials) -> Any:
+    """The value with the secrets masked in its texts. In the bytes, masking could break a number, or miss an escape."""
+    if isinstance(value, str):
+        return credentials.mask(value)
+    if isinstance(value, list):
+        return [_mask(one, credentials) for one in value]
+    if isinstance(value, dict):
+        return {credentials.mask(name): _mask(one, credentials) for name, one in value.items()}
+    return value
 
 
 def _understand(response: aiohttp.ClientResponse, body: bytes) -> Any:

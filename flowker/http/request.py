@@ -39,6 +39,7 @@ class Request:
         self._first_headers = headers
         self._contract = contract
         self._body: Any = _UNREAD
+        self._refusal: FlowkerError | None = None
 
     @cached_property
     def headers(self) -> list[tuple[str, str]]:
@@ -55,8 +56,15 @@ class Request:
 
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:
         """The validated body, read from the connection only now; None when it is absent and may be."""
+        if self._refusal is not None:
+            raise self._refusal
         if self._body is _UNREAD:
-            self._body = await read_body(self._contract, self._receive, self._first_headers, too_large)
+            try:
+                self._body = await read_body(self._contract, self._receive, self._first_headers, too_large)
+            except FlowkerError as refusal:
+                # The connection gives a body once: who asks again is told the same.
+                self._refusal = refusal
+                raise
         return self._body
 
 
@@ -73,8 +81,9 @@ async def read_body(
 
 
 def _exceeds(announced: bytes) -> bool:
-    # int() refuses texts that are much longer than any length.
-    return announced.isdigit() and (len(announced) > 12 or int(announced) > BODY_BYTES_MAX)
+    # int() refuses texts that are much longer than any length, be it by zeros.
+    digits = announced.lstrip(b"0") or b"0"
+    return announced.isdigit() and (len(digits) > 12 or int(digits) > BODY_BYTES_MAX)
 
 
 async def _read_bytes(receive: Receive, too_large: type[FlowkerError]) -> bytes:

@@ -1,5 +1,6 @@
 """Executions API: start a workflow without a webhook, and read what became of an execution."""
 
+import asyncio
 from typing import Any
 
 from flowker import schemas
@@ -91,7 +92,8 @@ async def get_execution_results(context: Context, *, id_: str) -> Answer:
         raise ExecutionInProgress
     definition = await context.definitions.get(execution.workflow_id, execution.revision)
     plan = definition.plan(recorded.trigger)
-    state = fold(plan, recorded.events)
+    # Folding evaluates the conditions of a whole run again: not on the event loop.
+    state = await asyncio.to_thread(fold, plan, recorded.events)
     return {
         "executionId": execution.id,
         "workflowId": execution.workflow_id,

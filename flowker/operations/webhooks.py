@@ -7,6 +7,7 @@ from typing import Any
 
 from flowker.domain import webhooks
 from flowker.domain.errors import (
+    FlowkerError,
     IdempotencyKeyUsed,
     InternalError,
     WebhookBodyTooLarge,
@@ -19,6 +20,7 @@ from flowker.domain.nodes import Trigger
 from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Submission, new_execution_id
 from flowker.operations.context import Answer, Context, Request, actor
+from flowker.storage import executions
 from flowker.storage.executions import KeySeen, WorkflowMoved
 from flowker.storage.webhook_routes import FoundRoute
 
@@ -56,26 +58,39 @@ class _Target:
 
 
 async def _trigger(context: Context, path: str, request: Request) -> Answer:
-    """Route and token first, then the body, then the state: a caller learns nothing it has no right to."""
+    """Deliver by the route that is remembered; what that would refuse is refused only if the route is still right."""
     normalized = webhooks.normalize_path(path)
-    target = await _admit(context, request, normalized)
+    for _ in range(MOVES_MAX):
+        try:
+            answer = await _deliver(context, request, normalized)
+            if answer is not None:
+                return answer
+            context.routes.forget(request.method, normalized)
+        except InternalError:
+            raise
+        except FlowkerError:
+            if not await context.routes.has_moved(request.method, normalized):
+                raise
+    raise InternalError(headers={"Retry-After": "1"})
+
+
+async def _deliver(context: Context, request: Request, path: str) -> Answer | None:
+    """Route and token first, then the body, then the state: a caller learns nothing it has no right to."""
+    target = await _admit(context, request, path)
     key = webhooks.parse_idempotency_key(request.header("idempotency-key"))
     body = await request.body(WebhookBodyTooLarge)
     input_ = webhooks.build_input(
         body,
         method=request.method,
-        path=normalized,
+        path=path,
         headers=request.headers,
         query=request.query,
         remote_ip=request.client_address,
     )
-    for _ in range(MOVES_MAX):
-        answer = await _execute(context, request, target, input_, key)
-        if answer is not None:
-            return answer
-        context.routes.forget(request.method, normalized)
-        target = await _admit(context, request, normalized)
-    raise InternalError(headers={"Retry-After": "1"})
+    if not target.route.active:
+        await _refuse_key_seen(context, target.route.workflow_id, key)
+        raise WorkflowNotActive
+    return await _execute(context, request, target, input_, key)
 
 
 async def _admit(context: Context, request: Request, path: str) -> _Target:
@@ -102,8 +117,6 @@ async def _execute(
     context: Context, request: Request, target: _Target, input_: dict[str, Any], key: str | None
 ) -> Answer | None:
     """Commit the execution and answer; None when the workflow was changed since the route was found."""
-    if not target.route.active:
-        raise WorkflowNotActive
     execution_id = new_execution_id()
     submission = Submission(
         target.route.workflow_id,
@@ -121,11 +134,22 @@ async def _execute(
         if isinstance(verdict, WorkflowMoved):
             return None
         if isinstance(verdict, KeySeen):
-            raise IdempotencyKeyUsed(headers=_identify(target.route.workflow_id, verdict.execution_id))
+            raise _key_used(target.route.workflow_id, verdict)
         return _answer(verdict, await _terminal_status(finished, wait_s))
     finally:
         if finished is not None:
             context.engine.forget(execution_id)
+
+
+async def _refuse_key_seen(context: Context, workflow_id: str, key: str | None) -> None:
+    """A delivery that arrived is told so, also when its workflow was switched off since."""
+    seen = None if key is None else await context.store.read(executions.find_key, workflow_id, key)
+    if seen is not None:
+        raise _key_used(workflow_id, seen)
+
+
+def _key_used(workflow_id: str, seen: KeySeen) -> IdempotencyKeyUsed:
+    return IdempotencyKeyUsed(headers=_identify(workflow_id, seen.execution_id))
 
 
 def _wait_s(trigger: Trigger, request: Request) -> float:

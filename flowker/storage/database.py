@@ -122,7 +122,7 @@ class EngineLock:
     """Keeps a second engine off the same store. The lock ends with the process that holds it."""
 
     def __init__(self, url: str) -> None:
-        self._path = Path(f"{_sqlite_path(url)}.lock")
+        self._path = path_beside(url, ".lock")
         self._file: Any = None
 
     def acquire(self) -> bool:
@@ -158,6 +158,12 @@ def upgrade(url: str) -> None:
         raise DatabaseUnusable("the database was made by a newer version") from error
     finally:
         engine.dispose()
+
+
+def path_beside(url: str, suffix: str) -> Path:
+    """The path of a file that belongs to the database: the same one through a symbolic link to the database."""
+    path = _sqlite_path(url)
+    return Path(f"{path.resolve() if path.is_symlink() else path}{suffix}")
 
 
 class DatabaseUnusable(Exception):

@@ -16,12 +16,13 @@ class JournalEvent:
     seq: int
     kind: str
     payload: Any
+    size_bytes: int = 0
 
 
 def read(connection: Connection, execution_id: str) -> list[JournalEvent]:
     """Every event of an execution, in order; numbers are exact."""
     rows = _select.run(connection, (execution_id,))
-    return [JournalEvent(row.seq, row.kind, jsontext.decode(row.payload)) for row in rows]
+    return [JournalEvent(row.seq, row.kind, jsontext.decode(row.payload), len(row.payload)) for row in rows]
 
 
 def count(connection: Connection, execution_id: str) -> int:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from flowker.domain.errors import WebhookTaken
 from flowker.storage.statements import Prepared
-from flowker.storage.tables import webhook_routes
+from flowker.storage.tables import webhook_routes, workflows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +60,24 @@ def remove(connection: Connection, workflow_id: str) -> None:
 
 
 def find(connection: Connection, method: str, path: str) -> FoundRoute | None:
-    """The active owner of a webhook, else one that was deactivated, else None."""
-    row = _select_owner.run(connection, (method, path)).first()
+    """The active owner of a webhook, else the one that was deactivated last, else None."""
+    owners = _select_owners.run(connection, (method, path))
+    # An inactive workflow takes no other change: what was updated last was deactivated last.
+    row = max(owners, key=lambda row: (row.active, row.updated_at, row.workflow_id), default=None)
     return None if row is None else FoundRoute(row.workflow_id, row.revision, row.node_id, bool(row.active))
 
 
-_select_owner = Prepared(
+_select_owners = Prepared(
     lambda _: (
         select(
-            webhook_routes.c.workflow_id, webhook_routes.c.revision, webhook_routes.c.node_id, webhook_routes.c.active
+            webhook_routes.c.workflow_id,
+            webhook_routes.c.revision,
+            webhook_routes.c.node_id,
+            webhook_routes.c.active,
+            workflows.c.updated_at,
         )
+        .join(workflows, workflows.c.id == webhook_routes.c.workflow_id)
         .where(webhook_routes.c.method == bindparam("method"), webhook_routes.c.path == bindparam("path"))
-        .order_by(webhook_routes.c.active.desc())
     ),
     ("method", "path"),
 )

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -35,6 +36,14 @@ from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
 from flowker.settings import Settings
 from flowker.storage.database import Store
+
+ROOT = Path(__file__).parents[2]
+
+SCHEMATHESIS = ROOT / "schemathesis.toml"
+"""How Schemathesis judges, here and from the command line."""
+
+FUZZED_WEBHOOK: str = tomllib.loads(SCHEMATHESIS.read_text())["dictionaries"]["webhooks"]["values"][0]
+"""The path to which Schemathesis delivers, among random ones."""
 
 KEY = "conformance-key"
 CREDENTIALS = {"X-API-Key": KEY}

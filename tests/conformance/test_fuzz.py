@@ -4,12 +4,10 @@ from typing import Any
 
 import pytest
 import schemathesis
+from schemathesis import checks
 
-from flowker import demo
 from flowker.app import document_path
-from tests.conformance.conftest import CREDENTIALS, World
-
-CONFIG = document_path().parents[1] / "schemathesis.toml"
+from tests.conformance.conftest import CREDENTIALS, FUZZED_WEBHOOK, SCHEMATHESIS, World
 
 
 class Door:
@@ -22,16 +20,16 @@ class Door:
 
 
 door = Door()
-described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(CONFIG))
+described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(SCHEMATHESIS))
 described.app = door
 described.config.update(headers=dict(CREDENTIALS))
 
 
 @pytest.fixture(scope="module")
 def fuzzed(module_world: World) -> None:
-    """The service has the webhook that the configuration of Schemathesis names, for every method."""
+    """The service has the webhook that Schemathesis delivers to, for every method."""
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-        module_world.api.active(path=demo.WEBHOOK_PATH, method=method)
+        module_world.api.active(path=FUZZED_WEBHOOK, method=method)
     door.behind = module_world.app
 
 
@@ -40,3 +38,13 @@ def fuzzed(module_world: World) -> None:
 def test_a_request_is_answered_as_documented(case: schemathesis.Case[Any]) -> None:
     """Examples, boundaries, and random requests, of which half do not fit."""
     case.call_and_validate(headers=CREDENTIALS)
+
+
+def test_no_check_is_switched_off() -> None:
+    """What is expected by meaning or by state is a status that is named, not a check that looks away."""
+    checks.load_all_checks()
+
+    for operation in described.get_all_operations():
+        configured = described.config.checks_config_for(operation=operation.ok())
+        off = [name for name in checks.CHECKS.get_all_names() if not configured.get_by_name(name=name).enabled]
+        assert off == []

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flowker import demo
 from flowker.app import document_path
-from tests.conformance.conftest import KEY, PATIENCE_S, Answer, Live, Workflow
+from tests.conformance.conftest import FUZZED_WEBHOOK, KEY, PATIENCE_S, ROOT, Answer, Live, Workflow
 
-ROOT = Path(__file__).parents[2]
 BODY_BYTES_MAX = 1_048_576
 
 CANARY = "c4n4ry-4242"
@@ -452,7 +450,7 @@ class TestAnswers:
 
 def test_schemathesis_finds_nothing(live: Live) -> None:
     """The command that anybody can run against a service, with few examples: no failure, no error."""
-    demo.ensure_sample(demo.Client(live.url, KEY))
+    live.api.active(path=FUZZED_WEBHOOK)
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", str(document_path()), "--url", live.url]
     options = ["-H", f"X-API-Key: {KEY}", "-n", str(EXAMPLES_MAX), "--generation-deterministic", "--no-color"]
 

@@ -7,9 +7,8 @@ import schemathesis
 from hypothesis import Phase, settings
 
 from flowker.app import document_path
-from tests.conformance.conftest import CREDENTIALS, World
+from tests.conformance.conftest import CREDENTIALS, SCHEMATHESIS, World
 
-CONFIG = document_path().parents[1] / "schemathesis.toml"
 WALKS_MAX = settings().max_examples
 
 STEPS_MAX = 15
@@ -26,7 +25,7 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
     async def service(scope: Any, receive: Any, send: Any) -> None:
         await worlds[-1].app(scope, receive, send)
 
-    described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(CONFIG))
+    described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(SCHEMATHESIS))
     described.config.update(headers=dict(CREDENTIALS))
     described.app = service
 

@@ -547,10 +547,10 @@ class TestOrderOfChecks:
         assert api.deliver(workflow, b"{").json()["code"] == "FLK-0001"
         assert api.deliver(workflow, {}).json()["code"] == "FLK-0501"
 
-    def test_the_state_comes_before_the_key_of_the_delivery(self, api: Api) -> None:
-        """A repeated delivery to a workflow that is off hears that it is off."""
+    def test_a_repeated_delivery_hears_so_even_when_its_workflow_is_off(self, api: Api) -> None:
+        """It arrived: to send it again later would be of no use."""
         workflow = api.active()
         api.deliver(workflow, Idempotency_Key="late")
         api.move(workflow, "deactivate")
 
-        assert api.deliver(workflow, Idempotency_Key="late").json()["code"] == "FLK-0501"
+        assert api.deliver(workflow, Idempotency_Key="late").json()["code"] == "FLK-0505"

@@ -247,6 +247,31 @@ class TestServe:
         assert again.key == copied.key
         assert [workflow["name"] for workflow in found] == [demo.WORKFLOW_NAME]
 
+    def test_the_sample_is_made_after_a_start_that_came_to_nothing(
+        self, start: Callable[..., Process], tmp_path: Path
+    ) -> None:
+        """That one left its key, and no workflow."""
+        (tmp_path / "flowker.db.key").write_text("the-key-of-before\n")
+
+        process = start("serve", "--port", "0")
+        process.read_until("-d '")
+
+        assert process.key == "the-key-of-before"
+
+    def test_no_sample_is_made_beside_other_workflows(
+        self, copied: Process, start: Callable[..., Process], tmp_path: Path
+    ) -> None:
+        """Who has removed it does not want it back."""
+        shutil.copy(copied.directory / "flowker.db.key", tmp_path)
+        with contextlib.closing(sqlite3.connect(tmp_path / "flowker.db")) as connection, connection:
+            connection.execute("UPDATE workflows SET name = 'Mine'")
+
+        process = start("serve", "--port", "0")
+        process.read_until("`flowker demo`")
+
+        found = demo.Client(process.url, process.key).expect(200, "GET", "/v1/workflows").body["items"]
+        assert [workflow["name"] for workflow in found] == ["Mine"]
+
     @pytest.mark.usefixtures("copied")
     def test_a_key_from_the_environment_is_not_printed(self, start: Callable[..., Process]) -> None:
         """The command names the variable, and works where that is set; it takes the first of several keys."""
@@ -317,6 +342,18 @@ class TestServe:
 
 
 class TestKeyFile:
+    def test_a_link_to_the_database_has_the_same_key(self, tmp_path: Path) -> None:
+        """The key lies beside the database itself."""
+        (tmp_path / "linked.db").symlink_to("flowker.db")
+
+        keys = {
+            cli._grant(load_settings({"FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / name}"})).key
+            for name in ("flowker.db", "linked.db")
+        }
+
+        assert len(keys) == 1
+        assert [path.name for path in tmp_path.glob("*.key")] == ["flowker.db.key"]
+
     def test_an_empty_one_lets_nobody_in(self, main: Callable[..., Any], tmp_path: Path) -> None:
         """The disk was full when it was written: an empty key would let everybody in."""
         (tmp_path / "flowker.db.key").touch()

@@ -88,10 +88,25 @@ class TestTrigger:
 
         assert trigger == Trigger("POST", "a", "t0k", sync=True, response_timeout_s=2.5)
 
-    @pytest.mark.parametrize("token", [None, ""])
-    def test_no_token_means_that_none_is_asked_for(self, token: str | None) -> None:
-        """A null and an empty text say so."""
-        assert compile_trigger(verify_token=token).verify_token is None
+    def test_no_token_means_that_none_is_asked_for(self) -> None:
+        """Left out or null. An empty text, as of a variable that is not set, must not say so."""
+        assert compile_trigger().verify_token is None
+        assert compile_trigger(verify_token=None).verify_token is None
+        assert refusal_of("trigger", {"verify_token": ""}) == (
+            "FLK-0118",
+            "verify_token",
+            "must be a string of 1 to 512 characters",
+        )
+
+    @pytest.mark.parametrize("member", ["methd", "verifyToken", "Path", "executorId", ""])
+    def test_a_member_that_it_does_not_know_is_refused(self, member: str) -> None:
+        """`{"methd": "GET"}` would register a webhook for POST."""
+        assert refusal_of("trigger", {member: "GET"}) == ("FLK-0118", member, "is not expected")
+
+    @pytest.mark.parametrize("member", ["label", "name", "description"])
+    def test_a_note_changes_nothing(self, member: str) -> None:
+        """Editors of workflows keep them in the data."""
+        assert compile_trigger(**{member: "Payment received"}) == Trigger()
 
     @pytest.mark.parametrize("timeout", [1, 30, Decimal("1.0"), Decimal("30.00")])
     def test_the_answer_waits_for_1_to_30_seconds(self, timeout: Any) -> None:

@@ -243,6 +243,14 @@ def test_a_delivery_without_a_body_has_only_the_delivery() -> None:
         "x-signature",
         "x-webhook-signature",
         "stripe-signature",
+        "signature",
+        "signature-input",
+        "webhook-signature",
+        "x-slack-signature",
+        "x-shopify-hmac-sha256",
+        "x-gitlab-token",
+        "x-twilio-signature",
+        "paypal-transmission-sig",
     ],
 )
 def test_credentials_and_signatures_are_left_out(name: str) -> None:

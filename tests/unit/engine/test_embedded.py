@@ -361,3 +361,33 @@ async def test_a_call_that_became_ready_with_the_failure_is_not_made(bench: "Ben
     assert recorded.row.error_message == "FLK-0504: node f failed: rejected"
     assert arrived == []
     await far_side.close()
+
+
+async def test_outputs_that_grow_beyond_the_bound_end_the_execution(bench: "Bench") -> None:
+    """Forty nodes that each put out half a megabyte: what is kept of an execution has a bound."""
+    copies = [action(f"c{i}", "set_output", output="{{workflow}}") for i in range(40)]
+    edges = [{"id": f"e{i}", "source": "t", "target": f"c{i}"} for i in range(40)]
+
+    recorded = await bench.run(await bench.save([TRIGGER, *copies], edges), text="x" * 500_000)
+
+    assert recorded.row.status == "failed"
+    assert recorded.row.error_message == "FLK-0504: the outputs of the execution are larger than 16 MB together"
+    assert recorded.journal_bytes < 16 * 2**20
+
+
+async def test_a_heavy_turn_leaves_the_event_loop_to_others(bench: "Bench") -> None:
+    """A hundred conditions over a large input are evaluated beside the loop, and the time limit counts meanwhile."""
+    condition = " AND ".join(['NOT (workflow.text contains "nowhere")'] * 10)
+    nodes = [{"id": f"c{i}", "type": "conditional", "data": {"condition": condition}} for i in range(90)]
+    edges = [{"id": f"e{i}", "source": "t", "target": f"c{i}"} for i in range(90)]
+    workflow_id = await bench.save([TRIGGER, *nodes], edges)
+    longest_s = 0.0
+
+    running = asyncio.create_task(bench.run(workflow_id, text="x" * 300_000))
+    while not running.done():
+        before = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.001)
+        longest_s = max(longest_s, asyncio.get_running_loop().time() - before)
+
+    assert running.result().row.status in {"completed", "failed"}
+    assert longest_s < 1

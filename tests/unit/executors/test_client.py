@@ -255,6 +255,43 @@ async def test_an_error_keeps_four_kilobytes_without_secrets(
     assert "s3cret" not in repr(result)
 
 
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_body_that_is_understood_has_no_secrets(
+    caller: Caller, far_side: FarSide, call_to: CallTo, status: int
+) -> None:
+    """In texts and names at any depth, also where JSON spells a character otherwise; what is no text stays."""
+    escaped = f"\\u{ord(SECRET[0]):04x}{SECRET[1:]}"
+    body = f'{{"sent": ["Bearer {SECRET}", {{"{SECRET}": "{escaped}", "limit": 1.50, "more": null}}]}}'
+    far_side.answers(status=status, body=body.encode(), content_type="application/json")
+
+    result = await caller.call(call_to(far_side.url, BEARER))
+
+    assert result.output is not None
+    assert result.output["body"] == {
+        "sent": ["Bearer ********", {"********": "********", "limit": Decimal("1.50"), "more": None}]
+    }
+
+
+async def test_a_text_body_has_no_secrets(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
+    """In whatever charset it comes."""
+    far_side.answers(body=f"you sent {SECRET}".encode("utf-16"), content_type="text/plain", charset="utf-16")
+
+    result = await caller.call(call_to(far_side.url, BEARER))
+
+    assert isinstance(result, CallSucceeded)
+    assert result.output["body"] == "you sent ********"
+
+
+async def test_digits_of_a_secret_do_not_change_a_number(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
+    """Masked, it would be no JSON any more."""
+    far_side.answers(body=b'{"amount": 123456, "sent": "123456"}', content_type="application/json")
+
+    result = await caller.call(call_to(far_side.url, {"auth": {"type": "bearer", "config": {"token": "123456"}}}))
+
+    assert isinstance(result, CallSucceeded)
+    assert result.output["body"] == {"amount": 123456, "sent": "********"}
+
+
 async def test_a_response_over_a_megabyte_fails_the_call(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
     """Exactly a megabyte is taken."""
     far_side.answers(body=b"x" * 1_048_576)

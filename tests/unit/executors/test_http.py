@@ -137,23 +137,31 @@ def test_the_query_is_appended(call_to: CallTo) -> None:
 
 
 def test_headers_have_an_order_of_precedence(call_to: CallTo) -> None:
-    """The input over the configuration over what is usual; ours over everything."""
+    """The configuration and the input over what is usual; ours over everything."""
     config = {"headers": {"X-Tenant": "t1", "accept": "text/csv", "Authorization": "Custom x"}}
-    call = call_to(
-        BASE, config, node_id="né\r\n 1", input={"headers": {"x-tenant": "t2", "X-Number": 5, "X-None": None}}
-    )
+    wanted = {"user-agent": "shop/1", "X-Number": 5, "X-None": None, "x-tenant": None}
+    call = call_to(BASE, config, node_id="né\r\n 1", input={"headers": wanted})
 
     headers = prepare(call).headers
 
-    assert headers["X-Tenant"] == "t2"
+    assert headers["X-Tenant"] == "t1"
     assert headers["Accept"] == "text/csv"
     assert headers["Authorization"] == "Custom x"
     assert headers["X-Number"] == "5"
     assert "X-None" not in headers
     assert headers["Idempotency-Key"] == "e1:n%C3%A9%0D%0A%201"
     assert headers["X-Flowker-Execution-Id"] == "e1"
-    assert headers["User-Agent"].startswith("Flowker/")
-    assert len(headers.getall("X-Tenant")) == 1
+    assert headers.getall("User-Agent") == ["shop/1"]
+    assert prepare(call_to(BASE)).headers["User-Agent"].startswith("Flowker/")
+
+
+@pytest.mark.parametrize("name", ["X-Tenant", "x-tenant"])
+def test_a_header_of_the_configuration_is_not_overridden(call_to: CallTo, name: str) -> None:
+    """The operator chose the tenant; the input may come from anybody."""
+    call = call_to(BASE, {"headers": {"X-Tenant": "t1"}}, input={"headers": {name: "t2"}})
+
+    with pytest.raises(CallRefused, match="the configuration"):
+        prepare(call)
 
 
 def test_every_attempt_has_the_same_key_and_a_trace_of_its_own(call_to: CallTo) -> None:
@@ -182,9 +190,9 @@ def test_every_attempt_has_the_same_key_and_a_trace_of_its_own(call_to: CallTo) 
 )
 def test_headers_that_are_ours_are_refused(call_to: CallTo, name: str) -> None:
     """From an input, which may come from anybody, and from a configuration alike."""
-    with pytest.raises(CallRefused, match="only Flowker or the authentication"):
+    with pytest.raises(CallRefused, match="only Flowker"):
         prepare(call_to(BASE, input={"headers": {name: "x"}}))
-    with pytest.raises(CallRefused, match="only Flowker or the authentication"):
+    with pytest.raises(CallRefused, match="only Flowker"):
         prepare(call_to(BASE, {"headers": {name: "x"}}))
 
 

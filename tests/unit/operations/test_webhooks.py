@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flowker.domain.errors import InternalError, WebhookNotFound, WebhookTokenRefused, WorkflowNotActive
+from flowker.domain.errors import (
+    IdempotencyKeyUsed,
+    InternalError,
+    WebhookNotFound,
+    WebhookTokenRefused,
+    WorkflowNotActive,
+)
 from flowker.operations import webhooks, workflows
 from flowker.operations.context import Context
 from flowker.storage import webhook_routes
@@ -116,3 +122,55 @@ async def test_a_token_is_compared_by_its_bytes(context: Context, asked: "Asked"
         headers = [] if wrong is None else [("x-webhook-token", wrong)]
         with pytest.raises(WebhookTokenRefused):
             await webhooks.trigger_webhook(context, path="p", request=replace(asked, headers=headers))
+
+
+async def test_a_new_token_is_good_from_its_first_delivery_on(context: Context, asked: "Asked") -> None:
+    """The route that is remembered still has the token before: its refusal is not believed."""
+    id_ = await activate(context, asked, verify_token="before")
+    with_former = replace(asked, headers=[("x-webhook-token", "before")])
+    with_new = replace(asked, headers=[("x-webhook-token", "after")])
+    await webhooks.trigger_webhook(context, path="p", request=with_former)
+    await replace_trigger(context, asked, id_, verify_token="after")
+
+    assert (await webhooks.trigger_webhook(context, path="p", request=with_new))[1] == 201
+    with pytest.raises(WebhookTokenRefused):
+        await webhooks.trigger_webhook(context, path="p", request=with_former)
+
+
+async def test_a_path_that_was_taken_over_has_the_token_of_its_new_owner(context: Context, asked: "Asked") -> None:
+    """The former owner is gone; nothing of it may refuse or let in."""
+    id_ = await activate(context, asked, verify_token="before")
+    with_former = replace(asked, headers=[("x-webhook-token", "before")])
+    await webhooks.trigger_webhook(context, path="p", request=with_former)
+    await workflows.deactivate_workflow(context, id_=id_, request=asked)
+    await workflows.delete_workflow(context, id_=id_, request=asked)
+    owner = await activate(context, asked)
+
+    body, status, _ = await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    assert (status, body["workflowId"]) == (201, owner)
+
+
+async def test_a_webhook_that_is_gone_is_not_found_whatever_comes(context: Context, asked: "Asked") -> None:
+    """A missing token and a bad body are of no interest then."""
+    id_ = await activate(context, asked, verify_token="before")
+    with_token = replace(asked, headers=[("x-webhook-token", "before")])
+    await webhooks.trigger_webhook(context, path="p", request=with_token)
+    await workflows.deactivate_workflow(context, id_=id_, request=asked)
+    await workflows.move_workflow_to_draft(context, id_=id_, request=asked)
+
+    with pytest.raises(WebhookNotFound):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+
+
+async def test_a_repeated_delivery_is_told_so_after_deactivation_too(context: Context, asked: "Asked") -> None:
+    """It arrived: its sender need not try again later."""
+    id_ = await activate(context, asked)
+    with_key = replace(asked, headers=[("idempotency-key", "k")])
+    first = (await webhooks.trigger_webhook(context, path="p", request=with_key))[0]
+    await workflows.deactivate_workflow(context, id_=id_, request=asked)
+
+    with pytest.raises(IdempotencyKeyUsed) as refused:
+        await webhooks.trigger_webhook(context, path="p", request=with_key)
+
+    assert refused.value.headers["X-Webhook-Execution-ID"] == first["executionId"]

@@ -126,6 +126,23 @@ class TestEngineLock:
         assert second.acquire()
         second.release()
 
+    def test_a_link_to_the_database_is_the_same_store(self, url: str, tmp_path: Path) -> None:
+        """However the link is spelled, and before the database is there."""
+        (tmp_path / "linked.db").symlink_to("flowker.db")
+        (tmp_path / "folder").symlink_to(tmp_path)
+        (tmp_path / "flowker.db").unlink()
+        first = EngineLock(url)
+
+        taken = [
+            first.acquire(),
+            EngineLock(f"sqlite:///{tmp_path}/linked.db").acquire(),
+            EngineLock(f"sqlite:///{tmp_path}/folder/linked.db").acquire(),
+            EngineLock(f"sqlite:///{tmp_path}/folder/../{tmp_path.name}/flowker.db").acquire(),
+        ]
+        first.release()
+
+        assert taken == [True, False, False, False]
+
     def test_release_without_a_lock_does_nothing(self, url: str) -> None:
         """As when a start failed half way."""
         lock = EngineLock(url)
