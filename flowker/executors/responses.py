@@ -99,7 +99,7 @@ def _read_error_body(response: aiohttp.ClientResponse, request: OutgoingRequest,
 
 
 def _mask(value: Any, credentials: Credentials) -> Any:
-    """The value with the secrets masked in its texts. In the bytes, masking could break a number, or miss an escape."""
+    """The value, its texts without the secrets. Masking the bytes could break a number and would miss an escape."""
     if isinstance(value, str):
         return credentials.mask(value)
     if isinstance(value, list):

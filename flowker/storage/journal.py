@@ -1,7 +1,7 @@
 """The journal: what happened in an execution, in order, never changed. Its state is the fold of these events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -16,7 +16,7 @@ class JournalEvent:
     seq: int
     kind: str
     payload: Any
-    size_bytes: int = 0
+    size_bytes: int = field(default=0, compare=False)
 
 
 def read(connection: Connection, execution_id: str) -> list[JournalEvent]:

@@ -44,7 +44,8 @@ def test_no_check_is_switched_off() -> None:
     """What is expected by meaning or by state is a status that is named, not a check that looks away."""
     checks.load_all_checks()
 
-    for operation in described.get_all_operations():
+    operations: Any = described.get_all_operations()
+    for operation in operations:
         configured = described.config.checks_config_for(operation=operation.ok())
         off = [name for name in checks.CHECKS.get_all_names() if not configured.get_by_name(name=name).enabled]
         assert off == []

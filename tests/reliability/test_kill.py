@@ -1,15 +1,22 @@
-"""kill -9 at random moments under load: nothing that was acknowledged is lost, and everything comes to its end."""
+"""kill -9 at random moments under load: every delivery becomes one execution, which comes to one end, audited."""
 
 import asyncio
+import json
 import random
 import secrets
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
 from flowker import demo
+from flowker.domain.audit import GENESIS_HASH, Actor, AuditEvent, chain_hash
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
@@ -20,58 +27,78 @@ CONNECTIONS = 16
 TERMINAL_WITHIN_S = 30.0
 
 
-async def test_ten_kills_lose_none_of_two_thousand_acknowledgements(
-    make_service: Callable[..., "ServiceProcess"], record_property: Callable[[str, object], None]
+@dataclass
+class Deliveries:
+    """What the sender knows, by idempotency key."""
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    """The execution that the service named."""
+    unanswered: list[str] = field(default_factory=list)
+    """Sent, and to be sent again: the service was killed before it answered."""
+    sent_again: int = 0
+
+
+async def test_ten_kills_lose_and_double_none_of_two_thousand_deliveries(
+    make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Every 201 is an execution that completes, and no two of them are the same."""
+    """Also of those that got no answer and were sent again: one execution, one start and one end in the audit."""
     seed = secrets.randbits(32)
     record_property("seed", seed)
     moments = random.Random(seed)  # noqa: S311 - when to kill is no secret
     service = make_service()
     service.start()
     workflow_id = demo.ensure_sample(demo.Client(service.url, "reliability-key"))
-    acknowledged: dict[str, str] = {}
+    deliveries = Deliveries()
 
-    for kill in range(KILLS + 1):
-        wanted = ACKNOWLEDGEMENTS * (kill + 1) // (KILLS + 1)
-        deliveries = asyncio.create_task(_deliver_until(service.url, acknowledged, wanted))
-        if kill == KILLS:
-            await deliveries
-            break
+    for _ in range(KILLS):
+        sending = asyncio.create_task(_deliver_until(service.url, deliveries, None))
         await asyncio.sleep(moments.uniform(0.05, 0.4))
         service.kill()
-        await deliveries
+        await sending
         service.start()
+    await _deliver_until(service.url, deliveries, ACKNOWLEDGEMENTS)
 
-    statuses = await _await_terminal(service.url, list(acknowledged.values()))
-    assert len(acknowledged) >= ACKNOWLEDGEMENTS
-    assert len(set(acknowledged.values())) == len(acknowledged)
-    assert set(statuses.values()) == {"completed"}
+    executions = list(deliveries.acknowledged.values())
+    statuses = await _await_terminal(service.url, executions)
     with service.client() as client:
-        executions = _count_executions(client, workflow_id)
-    assert executions >= len(acknowledged)
+        listed = _list_executions(client, workflow_id)
+    service.stop()
+    events = _read_audit(tmp_path / "service" / "flowker.db")
+    record_property("sent again", deliveries.sent_again)
+    assert deliveries.sent_again >= KILLS
+    assert deliveries.unanswered == []
+    assert len(executions) >= ACKNOWLEDGEMENTS
+    assert sorted(listed) == sorted(executions)
+    assert set(statuses.values()) == {"completed"}
+    assert _count_by_execution(events) == {
+        (id_, type_): 1 for id_ in executions for type_ in ("EXECUTION_STARTED", "EXECUTION_COMPLETED")
+    }
+    assert _broken_links(events) == []
 
 
-async def _deliver_until(url: str, acknowledged: dict[str, str], wanted: int) -> None:
-    """Deliver from several connections until enough is acknowledged or the service is gone."""
+async def _deliver_until(url: str, deliveries: Deliveries, wanted: int | None) -> None:
+    """Deliver from several connections until so much is acknowledged, and nothing open, or the service is gone."""
     limits = httpx.Limits(max_connections=CONNECTIONS)
     headers = {"X-API-Key": "reliability-key"}
     async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=10) as client:
-        await asyncio.gather(*[_deliver(client, acknowledged, wanted) for _ in range(CONNECTIONS)])
+        await asyncio.gather(*[_deliver(client, deliveries, wanted) for _ in range(CONNECTIONS)])
 
 
-async def _deliver(client: httpx.AsyncClient, acknowledged: dict[str, str], wanted: int) -> None:
-    while len(acknowledged) < wanted:
-        key = f"delivery-{secrets.token_hex(8)}"
+async def _deliver(client: httpx.AsyncClient, deliveries: Deliveries, wanted: int | None) -> None:
+    while wanted is None or deliveries.unanswered or len(deliveries.acknowledged) < wanted:
+        again = bool(deliveries.unanswered)
+        key = deliveries.unanswered.pop(0) if again else f"delivery-{secrets.token_hex(8)}"
+        deliveries.sent_again += again
         payload = {"paymentId": key, "amount": 1, "currency": "BRL"}
         try:
             answer = await client.post(
                 f"/v1/webhooks/{demo.WEBHOOK_PATH}", json=payload, headers={"Idempotency-Key": key}
             )
         except httpx.TransportError:
+            deliveries.unanswered.append(key)
             return
-        assert answer.status_code == 201, answer.text
-        acknowledged[key] = answer.json()["executionId"]
+        assert answer.status_code == 201 or (again and answer.status_code == 409), answer.text
+        deliveries.acknowledged[key] = answer.headers["X-Webhook-Execution-ID"]
 
 
 async def _await_terminal(url: str, execution_ids: list[str]) -> dict[str, str]:
@@ -94,11 +121,48 @@ async def _read_status(client: httpx.AsyncClient, execution_id: str) -> tuple[st
     return execution_id, answer.json()["status"]
 
 
-def _count_executions(client: httpx.Client, workflow_id: str) -> int:
-    count, cursor = 0, ""
+def _list_executions(client: httpx.Client, workflow_id: str) -> list[str]:
+    ids: list[str] = []
+    cursor = ""
     while True:
         page = client.get(f"/v1/executions?workflowId={workflow_id}&limit=100&cursor={cursor}").json()
-        count += len(page["items"])
+        ids += [execution["executionId"] for execution in page["items"]]
         if not page["hasMore"]:
-            return count
+            return ids
         cursor = page["nextCursor"]
+
+
+def _read_audit(path: Path) -> list[sqlite3.Row]:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute("SELECT * FROM audit_events ORDER BY sequence").fetchall()
+
+
+def _count_by_execution(events: list[sqlite3.Row]) -> dict[tuple[str, str], int]:
+    return Counter((row["resource_id"], row["event_type"]) for row in events if row["resource_type"] == "execution")
+
+
+def _broken_links(events: list[sqlite3.Row]) -> list[int]:
+    """The sequences of events that do not follow from what is stored before them."""
+    previous_hashes = [GENESIS_HASH, *(row["hash"] for row in events)]
+    return [
+        row["sequence"]
+        for number, (row, previous_hash) in enumerate(zip(events, previous_hashes, strict=False), start=1)
+        if (row["sequence"], row["previous_hash"], row["hash"])
+        != (number, previous_hash, chain_hash(_event(row), previous_hash))
+    ]
+
+
+def _event(row: sqlite3.Row) -> AuditEvent:
+    return AuditEvent(
+        event_id=row["event_id"],
+        event_type=row["event_type"],
+        action=row["action"],
+        result=row["result"],
+        resource_type=row["resource_type"],
+        resource_id=row["resource_id"],
+        actor=Actor(row["actor_type"], row["actor_id"], row["actor_ip"]),
+        timestamp=row["timestamp"],
+        context=json.loads(row["context"]),
+        metadata=json.loads(row["metadata"]),
+    )

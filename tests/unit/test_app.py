@@ -186,6 +186,17 @@ class TestDocument:
         """The document of this version is the one to check."""
         assert check_document(document_path()) == []
 
+    @pytest.mark.parametrize("id_", ["workflow", "output", "execution"])
+    async def test_a_node_is_not_called_as_what_references_begin_with(
+        self, make_settings: MakeSettings, id_: str
+    ) -> None:
+        """Its output could never be referred to."""
+        node = {"id": id_, "type": "action", "data": {"action": "log"}}
+        async with running(build(make_settings())) as client:
+            answer = await client.post("/v1/workflows", json={"name": "w", "nodes": [node], "edges": []})
+
+        assert (answer.status_code, list(answer.json()["fields"])) == (400, ["nodes[0].id"])
+
     def test_operations_are_named_as_in_the_document(self) -> None:
         """What is private or imported is none."""
         bound = bind(None, [health, workflows])

@@ -75,6 +75,19 @@ def test_a_deactivated_route_is_remembered_and_free(connection: Connection) -> N
     assert find(connection) == FoundRoute("b", 5, "hook", active=True)
 
 
+@pytest.mark.parametrize("last", ["a", "b"])
+def test_of_several_inactive_owners_the_last_one_is_remembered(connection: Connection, last: str) -> None:
+    """Whatever the order of their ids or claims."""
+    first = "b" if last == "a" else "a"
+    for id_, at in ((first, "13:00"), (last, "14:00")):
+        webhook_routes.claim(connection, id_, 1, [ORDERS])
+        webhook_routes.deactivate(connection, id_)
+        timestamp = f"2026-03-17T{at}:00.000000Z"
+        workflows.set_status(connection, id_, expected=("draft", 1), status="inactive", updated_at=timestamp)
+
+    assert find(connection) == FoundRoute(last, 1, "hook", active=False)
+
+
 def test_a_removed_route_is_forgotten(connection: Connection) -> None:
     """As after a move to draft."""
     webhook_routes.claim(connection, "a", 1, [ORDERS])
