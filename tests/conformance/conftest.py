@@ -51,6 +51,9 @@ CREDENTIALS = {"X-API-Key": KEY}
 PATIENCE_S = 10.0
 """How long a test waits for what happens by itself: it takes milliseconds, and after this it never will."""
 
+RECKONING_S = 0.05
+"""Longer than it takes from reading the clock to going to sleep by what it showed."""
+
 DECIDE = {"action": "set_output", "output": {"decision": "approved"}}
 WAIT_AN_HOUR = {"action": "delay", "seconds": 3600}
 
@@ -173,7 +176,7 @@ class Api:
         return execution_id
 
     def running_execution(self) -> str:
-        """An execution that stays running for an hour of its clock."""
+        """An execution that waits until its clock is turned."""
         return self.execution(WAIT_AN_HOUR)
 
     def delete_all_workflows(self) -> None:
@@ -189,6 +192,7 @@ class TurnableClock:
 
     def __init__(self) -> None:
         self._ahead = timedelta()
+        self._turned_at = 0.0
         self._sleepers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def now(self) -> datetime:
@@ -197,6 +201,9 @@ class TurnableClock:
         return datetime.now(UTC) + self._ahead
 
     async def sleep(self, seconds: float) -> None:
+        if time.monotonic() - self._turned_at < RECKONING_S:
+            # How long to wait was reckoned before the turn: look again soon.
+            seconds = min(seconds, RECKONING_S)
         until_then = self.now() + timedelta(seconds=seconds)
         while (left_s := (until_then - self.now()).total_seconds()) > 0:
             sleeper = (asyncio.get_running_loop(), asyncio.Event())
@@ -207,6 +214,7 @@ class TurnableClock:
 
     def turn(self, seconds: float) -> None:
         self._ahead += timedelta(seconds=seconds)
+        self._turned_at = time.monotonic()
         for loop, turned in list(self._sleepers):
             loop.call_soon_threadsafe(turned.set)
 
@@ -259,6 +267,7 @@ class World:
 
     def stop(self) -> None:
         self.heal()
+        self._portal.call(self._client.aclose)
         self._portal.call(self._service.stop)
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
