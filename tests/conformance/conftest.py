@@ -24,6 +24,7 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -408,6 +409,40 @@ class Live:
             if found := re.search(rb"http://[^\s]+", line):
                 return str(found.group().decode())
         raise AssertionError(self.log())
+
+
+@contextmanager
+def standing_still(clock: TurnableClock) -> Iterator[None]:
+    """Whatever happens now happens in the same instant."""
+    instant = clock.now()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: instant)
+        yield
+
+
+def list_path(path: str, **query: Any) -> str:
+    return f"{path}?{urlencode({name: value for name, value in query.items() if value is not None})}"
+
+
+def read_page(path: str, api: Api, **query: Any) -> Any:
+    return api.expect(200, "GET", list_path(path, **query)).json()
+
+
+def read_pages(path: str, api: Api, **query: Any) -> Iterator[list[dict[str, Any]]]:
+    """The items of each page of a list, read when it is asked for."""
+    cursor = None
+    while cursor != "":
+        answer = read_page(path, api, cursor=cursor, **query)
+        cursor = answer["nextCursor"]
+        assert answer["hasMore"] == bool(cursor)
+        yield answer["items"]
+
+
+def refused_field(api: Api, path: str) -> tuple[str, str]:
+    """The code and the one field of a refused list."""
+    refused = api.expect(400, "GET", path).json()
+    [field] = refused["fields"]
+    return refused["code"], field
 
 
 @pytest.fixture(scope="session")

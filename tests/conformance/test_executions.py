@@ -3,13 +3,25 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.conformance.conftest import DECIDE, WAIT_AN_HOUR, Answer, Api, TurnableClock, Workflow, World, until
+from tests.conformance.conftest import (
+    DECIDE,
+    WAIT_AN_HOUR,
+    Answer,
+    Api,
+    Workflow,
+    World,
+    list_path,
+    read_page,
+    read_pages,
+    refused_field,
+    standing_still,
+    until,
+)
 
 EXECUTIONS = "/v1/executions"
 FAIL = {"action": "fail", "message": "The amount is {{workflow.amount}}."}
@@ -318,15 +330,6 @@ def test_an_execution_that_nobody_started_is_not_found(api: Api, path: str) -> N
     assert api.ask("GET", path.replace(NOBODY, execution_id.upper())).json()["executionId"] == execution_id
 
 
-@contextmanager
-def standing_still(clock: TurnableClock) -> Iterator[None]:
-    """Whatever happens now happens in the same instant."""
-    instant = clock.now()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "now", lambda: instant)
-        yield
-
-
 @pytest.fixture(scope="module")
 def listed(make_world: Callable[[], World]) -> Iterator[Api]:
     """Ten executions: three that completed, three that failed and three that run, and the first, which ended last."""
@@ -347,34 +350,14 @@ def listed(make_world: Callable[[], World]) -> Iterator[Api]:
     world.stop()
 
 
-def listing(**query: Any) -> str:
-    return f"{EXECUTIONS}?{urlencode({name: value for name, value in query.items() if value is not None})}"
-
-
-def page(api: Api, **query: Any) -> Any:
-    return api.expect(200, "GET", listing(**query)).json()
-
-
-def pages(api: Api, **query: Any) -> Iterator[list[Item]]:
-    """The items of each page, read when it is asked for."""
-    cursor = None
-    while cursor != "":
-        answer = page(api, cursor=cursor, **query)
-        cursor = answer["nextCursor"]
-        assert answer["hasMore"] == bool(cursor)
-        yield answer["items"]
+listing = partial(list_path, EXECUTIONS)
+page = partial(read_page, EXECUTIONS)
+pages = partial(read_pages, EXECUTIONS)
 
 
 def place(sort_by: str) -> Callable[[Item], tuple[bool, str, str]]:
     """Where an execution stands in an ascending list; what has not ended counts as ending last."""
     return lambda item: (item[sort_by] is None, item[sort_by] or item["startedAt"], item["executionId"])
-
-
-def refused_field(api: Api, path: str) -> tuple[str, str]:
-    """The code and the one field of a refused list."""
-    refused = api.expect(400, "GET", path).json()
-    [field] = refused["fields"]
-    return refused["code"], field
 
 
 @pytest.mark.parametrize("status", [None, "completed", "failed", "running", "pending"])

@@ -3,13 +3,23 @@
 import base64
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.conformance.conftest import DECIDE, Api, TurnableClock, World, until
+from tests.conformance.conftest import (
+    DECIDE,
+    Api,
+    World,
+    list_path,
+    read_page,
+    read_pages,
+    refused_field,
+    standing_still,
+    until,
+)
 
 WORKFLOWS = "/v1/workflows"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -432,15 +442,6 @@ def test_a_webhook_follows_the_definition(api: Api) -> None:
     assert delivered["workflowId"] == workflow.id
 
 
-@contextmanager
-def standing_still(clock: TurnableClock) -> Iterator[None]:
-    """Whatever happens now happens in the same instant."""
-    instant = clock.now()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "now", lambda: instant)
-        yield
-
-
 @pytest.fixture(scope="module")
 def listed(make_world: Callable[[], World]) -> Iterator[Api]:
     """Twelve workflows in every status, of which three at a time were made in the same instant."""
@@ -456,29 +457,9 @@ def listed(make_world: Callable[[], World]) -> Iterator[Api]:
     world.stop()
 
 
-def listing(**query: Any) -> str:
-    return f"{WORKFLOWS}?{urlencode({name: value for name, value in query.items() if value is not None})}"
-
-
-def page(api: Api, **query: Any) -> Any:
-    return api.expect(200, "GET", listing(**query)).json()
-
-
-def pages(api: Api, **query: Any) -> Iterator[list[Item]]:
-    """The items of each page, read when it is asked for."""
-    cursor = None
-    while cursor != "":
-        answer = page(api, cursor=cursor, **query)
-        cursor = answer["nextCursor"]
-        assert answer["hasMore"] == bool(cursor)
-        yield answer["items"]
-
-
-def refused_field(api: Api, path: str) -> tuple[str, str]:
-    """The code and the one field of a refused list."""
-    refused = api.expect(400, "GET", path).json()
-    [field] = refused["fields"]
-    return refused["code"], field
+listing = partial(list_path, WORKFLOWS)
+page = partial(read_page, WORKFLOWS)
+pages = partial(read_pages, WORKFLOWS)
 
 
 @pytest.mark.parametrize("status", [None, "draft", "active", "inactive"])
