@@ -22,6 +22,7 @@ from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
 from flowker.executors.client import Caller
+from flowker.executors.connectivity import Connectivity
 from flowker.http.contract import DocumentError
 from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
@@ -29,7 +30,8 @@ from flowker.logs import configure_logs
 from flowker.operations import executions, health, webhooks, workflows
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade
+from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
+from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (executions, health, webhooks, workflows)
 
@@ -63,11 +65,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     clock = clock or SystemClock()
     store = Store(settings.database_url, queue_max=settings.write_queue_max)
     caller = Caller(egress_allow=settings.egress_networks)
-    definitions = Definitions(store)
+    vault = open_vault(settings)
+    definitions = Definitions(store, vault)
     engine = EmbeddedEngine(
         store,
         definitions,
-        Steps(store, caller, clock),
+        Steps(store, vault, caller, clock),
         clock,
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
@@ -78,6 +81,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         accepting=Accepting(store, engine, clock),
         definitions=definitions,
         routes=Routes(store),
+        vault=vault,
+        connectivity=Connectivity(caller),
         clock=clock,
         version=settings.version,
         started_at=time.monotonic(),
@@ -87,7 +92,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     async def start() -> None:
         await _acquire(lock)
         try:
-            await asyncio.to_thread(upgrade, settings.database_url)
+            await asyncio.to_thread(upgrade, settings.database_url, vault)
         except BaseException:
             lock.release()
             raise
@@ -112,6 +117,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     handlers = bind(context, OPERATION_MODULES)
     asgi = build_asgi(load(document_path()), handlers, keys=_keys(settings), lifespan=lifespan)
     return Service(context, _with_cors(asgi, settings), start, stop)
+
+
+def open_vault(settings: Settings) -> Vault:
+    """The vault with the keys of the settings, else with those beside the database."""
+    return Vault(lambda: settings.secret_keys) if settings.secret_key else vault_beside(settings.database_url)
 
 
 def document_path() -> Path:
@@ -164,7 +174,7 @@ def _with_cors(asgi: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origins=settings.cors_allowed_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["Location", "X-Webhook-Workflow-ID", "X-Webhook-Execution-ID"],
+        expose_headers=["ETag", "Location", "X-Webhook-Workflow-ID", "X-Webhook-Execution-ID"],
     )
 
 

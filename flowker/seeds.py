@@ -32,6 +32,7 @@ def _find_or_insert(connection: Connection, name: str, base_url: str, now: str) 
         config={"base_url": base_url},
         status="active",
         metadata={},
+        revision=1,
         created_at=now,
         updated_at=now,
     )

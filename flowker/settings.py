@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from flowker import __version__
+from flowker.storage.keys import decode_key
 
 PREFIX = "FLOWKER_"
 
@@ -86,6 +87,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         pattern=r"^sqlite:///.+",
         description="Where everything is stored; a relative SQLite path counts from the working directory.",
     )
+    secret_key: Names = Field(
+        (),
+        alias="FLOWKER_SECRET_KEY",
+        description="Keys that seal stored secrets: 32 bytes in base64, separated by commas; the first one seals.",
+    )
     engine: Literal["embedded"] = Field(
         "embedded", alias="FLOWKER_ENGINE", description="What drives executions: this process itself."
     )
@@ -115,6 +121,21 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         le=3600,
         description="How long a stop waits for what is in flight; executions cut off go on at the next start.",
     )
+
+    @field_validator("secret_key")
+    @classmethod
+    def _are_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                decode_key(text)
+            except ValueError:
+                raise ValueError("every key must be 32 bytes in base64 (openssl rand -base64 32)") from None
+        return value
+
+    @property
+    def secret_keys(self) -> tuple[bytes, ...]:
+        """The keys that open stored secrets; the first of them seals."""
+        return tuple(decode_key(text) for text in self.secret_key)
 
     @property
     def egress_networks(self) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from flowker.domain.secrets import mask
+
 GENESIS_HASH = "0" * 64
 """What the first event of a store names as its predecessor."""
 
@@ -45,6 +47,30 @@ class AuditEvent:
     timestamp: str
     context: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+VALUE_BYTES_MAX = 4_096
+"""Of one value as JSON text. A longer one stands in a change as its digest: an entry is no place for megabytes."""
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{field: {before, after}}` of the fields that differ, with secrets masked and long values as their digests.
+
+    Both are in clear: a secret that was replaced counts as a change, and shows a mask on either side.
+    """
+    return {
+        name: {"before": _told(name, before.get(name)), "after": _told(name, after.get(name))}
+        for name in (*before, *(after.keys() - before.keys()))
+        if before.get(name) != after.get(name)
+    }
+
+
+def _told(name: str, value: Any) -> Any:
+    masked = mask({name: value})[name]
+    text = _canonical.encode(masked)
+    if len(text) <= VALUE_BYTES_MAX:
+        return masked
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "bytes": len(text)}
 
 
 def seal(event: AuditEvent, previous_hash: str) -> tuple[str, str, str]:

@@ -177,6 +177,171 @@ class ProviderConfigurationMismatch(FlowkerError):
     message = "The provider configuration of a node belongs to another provider."
 
 
+class CatalogExecutorNotFound(FlowkerError):
+    code = "FLK-0200"
+    message = "The catalog has no executor with this id."
+
+
+class ExecutorInputInvalid(FlowkerError):
+    code = "FLK-0201"
+    message = "The config does not fit the schema of the executor."
+
+
+class CatalogTriggerNotFound(FlowkerError):
+    code = "FLK-0210"
+    message = "The catalog has no trigger with this id."
+
+
+class CatalogProviderNotFound(FlowkerError):
+    code = "FLK-0230"
+    message = "The catalog has no provider with this id."
+
+
+class CatalogTemplateNotFound(FlowkerError):
+    code = "FLK-0240"
+    message = "The catalog has no template with this id."
+
+
+class TemplateParametersInvalid(FlowkerError):
+    code = "FLK-0242"
+    message = "The params do not fit the template."
+
+
+class ExecutorConfigurationNotFound(FlowkerError):
+    code = "FLK-0250"
+    message = "No executor configuration has this id."
+
+
+class ExecutorConfigurationNameTaken(FlowkerError):
+    code = "FLK-0251"
+    message = "Another executor configuration has this name."
+
+
+class ExecutorConfigurationNotModifiable(FlowkerError):
+    code = "FLK-0252"
+    message = "The executor configuration does not allow this in the status it has."
+
+
+class ConfigurationInUse(FlowkerError):
+    code = "FLK-0253"
+    message = "The configuration is used by active workflows."
+
+
+class ExecutorConfigurationNameMissing(FlowkerError):
+    code = "FLK-0260"
+    message = "The name is missing or blank."
+
+
+class ExecutorConfigurationNameTooLong(FlowkerError):
+    code = "FLK-0261"
+    message = "The name is longer than 100 characters."
+
+
+class BaseUrlMissing(FlowkerError):
+    code = "FLK-0262"
+    message = "The base URL is missing."
+
+
+class BaseUrlInvalid(FlowkerError):
+    code = "FLK-0263"
+    message = "The base URL is not an http or https URL that can be called."
+
+
+class BaseUrlTooLong(FlowkerError):
+    code = "FLK-0264"
+    message = "The base URL is too long."
+
+
+class NoEndpoints(FlowkerError):
+    code = "FLK-0265"
+    message = "The executor configuration has no endpoints."
+
+
+class AuthenticationMissing(FlowkerError):
+    code = "FLK-0266"
+    message = "The authentication is missing."
+
+
+class ExecutorConfigurationDescriptionTooLong(FlowkerError):
+    code = "FLK-0267"
+    message = "The description is longer than 500 characters."
+
+
+class AuthenticationTypeMissing(FlowkerError):
+    code = "FLK-0268"
+    message = "The type of the authentication is missing."
+
+
+class AuthenticationInvalid(FlowkerError):
+    code = "FLK-0269"
+    message = "The authentication is not valid."
+
+
+class EndpointNameInvalid(FlowkerError):
+    code = "FLK-0270"
+    message = "The name of an endpoint is missing, too long or used twice."
+
+
+class EndpointPathInvalid(FlowkerError):
+    code = "FLK-0271"
+    message = "The path of an endpoint is missing or not valid."
+
+
+class EndpointMethodMissing(FlowkerError):
+    code = "FLK-0272"
+    message = "The method of an endpoint is missing."
+
+
+class EndpointMethodInvalid(FlowkerError):
+    code = "FLK-0273"
+    message = "The method of an endpoint is not valid."
+
+
+class ProviderConfigurationNotFound(FlowkerError):
+    code = "FLK-0290"
+    message = "No provider configuration has this id."
+
+
+class ProviderConfigurationNameTaken(FlowkerError):
+    code = "FLK-0291"
+    message = "Another provider configuration has this name."
+
+
+class ProviderConfigurationStatusUnchanged(FlowkerError):
+    code = "FLK-0292"
+    message = "The provider configuration cannot change to this status from the one it has."
+
+
+class ProviderConfigInvalid(FlowkerError):
+    code = "FLK-0293"
+    message = "The config does not fit the schema of the provider."
+
+
+class UnknownProvider(FlowkerError):
+    code = "FLK-0294"
+    message = "The catalog does not have this provider."
+
+
+class ProviderConfigurationNameMissing(FlowkerError):
+    code = "FLK-0295"
+    message = "The name is missing or blank."
+
+
+class ProviderConfigurationNameTooLong(FlowkerError):
+    code = "FLK-0296"
+    message = "The name is longer than 100 characters."
+
+
+class ProviderConfigEmpty(FlowkerError):
+    code = "FLK-0298"
+    message = "The config is missing or empty."
+
+
+class ProviderConfigurationDescriptionTooLong(FlowkerError):
+    code = "FLK-0299"
+    message = "The description is longer than 500 characters."
+
+
 class UnexpectedField(FlowkerError):
     code = "FLK-0300"
     message = "The request body has a field that is not part of its schema."
@@ -187,9 +352,24 @@ class MissingField(FlowkerError):
     message = "A required field of the request body is missing."
 
 
+class InvalidDashboardQuery(FlowkerError):
+    code = "FLK-0302"
+    message = "A parameter of the dashboard is not valid."
+
+
 class InvalidQuery(FlowkerError):
     code = "FLK-0304"
     message = "A parameter or the cursor is not valid."
+
+
+class InvalidTime(FlowkerError):
+    code = "FLK-0305"
+    message = "A time is not RFC 3339 with a zone."
+
+
+class RangeReversed(FlowkerError):
+    code = "FLK-0308"
+    message = "The range ends before it begins."
 
 
 class LimitOutOfRange(FlowkerError):
@@ -202,9 +382,14 @@ class InvalidSortOrder(FlowkerError):
     message = "The sort order is neither ASC nor DESC."
 
 
+class TestAddressNotAllowed(FlowkerError):
+    code = "FLK-0341"
+    message = "The address of the configuration must not be called."
+
+
 class ChangedMeanwhile(FlowkerError):
     code = "FLK-0350"
-    message = "The workflow was changed by somebody else meanwhile."
+    message = "It was changed by somebody else meanwhile."
 
 
 class WebhookTaken(FlowkerError):
@@ -275,6 +460,11 @@ class WorkflowCycle(FlowkerError):
 class IdempotencyKeyMissing(FlowkerError):
     code = "FLK-0509"
     message = "The Idempotency-Key header is missing."
+
+
+class AuditEventNotFound(FlowkerError):
+    code = "FLK-0600"
+    message = "No audit event has this id."
 
 
 class InternalError(FlowkerError):

@@ -10,6 +10,7 @@ from flowker.domain.workflows import Definition, compile_definition
 from flowker.executors.registry import EXECUTORS
 from flowker.storage import workflows
 from flowker.storage.database import Store
+from flowker.storage.vault import SecretUnreadable, Vault
 
 KEPT_MAX = 1000
 """Bounds the memory: a hundred nodes take about 100 kB compiled."""
@@ -19,7 +20,7 @@ PROVIDERS_BY_EXECUTOR = {executor.id: executor.provider_id for executor in EXECU
 
 
 class BrokenDefinition(Exception):
-    """A stored definition does not compile: it was saved by another version, or changed behind our back."""
+    """A stored definition does not compile: of another version, changed behind our back, or sealed elsewhere."""
 
 
 async def compile_aside(
@@ -32,8 +33,9 @@ async def compile_aside(
 class Definitions:
     """The compiled definitions that were used last."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
+        self._vault = vault
         self._kept: OrderedDict[tuple[str, int], Definition] = OrderedDict()
 
     async def get(self, workflow_id: str, revision: int) -> Definition:
@@ -45,9 +47,12 @@ class Definitions:
             return known
         stored = await self._store.read(workflows.get_revision, workflow_id, revision)
         try:
-            definition = await compile_aside(stored["nodes"], stored["edges"], stored["metadata"])
+            nodes = workflows.open_nodes(self._vault, workflow_id, stored["nodes"])
+            definition = await compile_aside(nodes, stored["edges"], stored["metadata"])
         except FlowkerError as error:
             raise BrokenDefinition(f"revision {revision} of workflow {workflow_id}: {error.code}") from error
+        except SecretUnreadable as error:
+            raise BrokenDefinition(f"revision {revision} of workflow {workflow_id}: {error}") from error
         self._keep(key, definition)
         return definition
 

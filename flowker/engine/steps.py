@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import ExecutorCall, Node
@@ -15,6 +17,9 @@ from flowker.engine.clock import Clock
 from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
 from flowker.storage import provider_configurations
 from flowker.storage.database import Store
+from flowker.storage.vault import SecretUnreadable, Vault
+
+log = structlog.get_logger("flowker.engine")
 
 STORE_RETRY_S = 1.0
 """How long a call waits for a store that is away, before it is tried again."""
@@ -38,8 +43,9 @@ def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime
 class Steps:
     """Makes the calls of executor nodes."""
 
-    def __init__(self, store: Store, caller: Caller, clock: Clock) -> None:
+    def __init__(self, store: Store, vault: Vault, caller: Caller, clock: Clock) -> None:
         self._store = store
+        self._vault = vault
         self._caller = caller
         self._clock = clock
 
@@ -51,6 +57,9 @@ class Steps:
         started = self._clock.now()
         try:
             configuration = await self._configuration(behaviour.provider_configuration_id)
+        except SecretUnreadable as error:
+            log.warning("secrets unreadable", execution_id=execution_id, node_id=node.id, reason=str(error))
+            configuration = None
         except InternalError:
             # No attempt was made. To fail here would cut off the calls of the branches beside this one.
             return Postponed(node.id, format_timestamp(started + timedelta(seconds=STORE_RETRY_S)), run.attempt)
@@ -93,7 +102,7 @@ class Steps:
         found = await self._store.read(provider_configurations.get, configuration_id or "")
         if found is None or found.status != "active":
             return None
-        return ProviderConfiguration(found.id, found.provider_id, found.config)
+        return ProviderConfiguration(found.id, found.provider_id, self._vault.open(found.config, found.id))
 
 
 def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import structlog
+from structlog.contextvars import bound_contextvars
 from yarl import URL
 
 from flowker.executors.calls import (
@@ -68,24 +69,23 @@ class Caller:
 
     async def call(self, call: Call) -> CallResult:
         """Make one attempt. Whatever happens is a result; only being cancelled is raised."""
+        with bound_contextvars(execution_id=call.execution_id, node_id=call.node_id):
+            return await self.send(lambda: _prepare(call))
+
+    async def send(self, prepare: Callable[[], OutgoingRequest]) -> CallResult:
+        """Send what `prepare` makes, or `CallRefused` that it raises. Whatever happens is a result."""
         if self._session is None:
             return CallFailed("Flowker is not connected", retryable=True)
         try:
-            request = _prepare(call)
-            return await _send_in_time(self._session, request)
+            return await _send_in_time(self._session, prepare())
         except CallRefused as refused:
             return CallFailed(str(refused), retryable=False)
         except (aiohttp.ClientError, OSError) as error:
             return _failure(error)
         except Exception as error:  # noqa: BLE001 - the engine relies on an answer to every call
             # The message of an error may have a secret in it: only its type and the place are logged.
-            _log.error(
-                "call_broke",
-                execution_id=call.execution_id,
-                node_id=call.node_id,
-                error=type(error).__name__,
-                place=traceback.format_tb(error.__traceback__),
-            )
+            place = traceback.format_tb(error.__traceback__)
+            _log.error("call_broke", error=type(error).__name__, place=place)
             return CallFailed("the call failed inside of Flowker", retryable=False)
 
 

@@ -53,6 +53,11 @@ INPUT_SCHEMA: Mapping[str, Any] = {
     "description": "Everything beside query and headers is the JSON body.",
 }
 
+_OURSELVES: Mapping[str, str] = {
+    "Accept": "application/json, */*;q=0.5",
+    "User-Agent": f"Flowker/{__version__}",
+}
+
 _OURS = frozenset(
     {
         "connection",
@@ -81,6 +86,22 @@ _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
+def probe(config: Mapping[str, Any]) -> OutgoingRequest:
+    """GET of the base URL as a call would send it, or `CallRefused`."""
+    credentials = read_credentials(config.get("auth"))
+    fixed = _read_headers(config.get("headers"), "the headers of the configuration")
+    _refuse_headers(fixed, _OURS | _lower(credentials.headers))
+    return OutgoingRequest(
+        method="GET",
+        url=join_url(config.get("base_url"), "", []),
+        headers=CIMultiDict({**_OURSELVES, **fixed}),
+        body=None,
+        timeout_s=TIMEOUT_DEFAULT_S,
+        success_status_codes=None,
+        credentials=_with_secrets(credentials, fixed),
+    )
+
+
 def prepare(call: Call) -> OutgoingRequest:
     """The request of a call, or `CallRefused`."""
     config = call.configuration.config
@@ -93,7 +114,7 @@ def prepare(call: Call) -> OutgoingRequest:
     if credentials.query.keys() & {name for name, _ in query}:
         raise CallRefused("the query of the input sets the parameter of the API key")
     body = _encode_body(call)
-    headers = CIMultiDict({"Accept": "application/json, */*;q=0.5", "User-Agent": f"Flowker/{__version__}"})
+    headers = CIMultiDict(_OURSELVES)
     if body is not None:
         headers["Content-Type"] = "application/json"
     headers.update(fixed)

@@ -10,13 +10,15 @@ from flowker.executors.calls import Call, OutgoingRequest
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A kind of far side; `config_schema` is the JSON Schema of its configurations."""
+    """A kind of far side; `config_schema` is the JSON Schema of its configurations, opened and in clear."""
 
     id: str
     name: str
     description: str
     version: str
     config_schema: Mapping[str, Any]
+    probe: Callable[[Mapping[str, Any]], OutgoingRequest]
+    """The request that tests a configuration: GET of its base URL, with the credentials as a call sends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Executor:
 
 
 PROVIDERS: Mapping[str, Provider] = {
-    "http": Provider("http", "HTTP", "Any service that speaks HTTP.", "v1", http.CONFIG_SCHEMA),
+    "http": Provider("http", "HTTP", "Any service that speaks HTTP.", "v1", http.CONFIG_SCHEMA, http.probe),
 }
 
 EXECUTORS: Mapping[str, Executor] = {

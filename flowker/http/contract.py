@@ -15,7 +15,8 @@ from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InvalidRequest
 from flowker.http.parameters import NO_QUERY, Parameter, ParameterRefused, Query, Sources, parse_cookies
 from flowker.http.schema_engine import JudgingValidator
-from flowker.http.violations import VIOLATIONS_MAX, refusal
+from flowker.http.violations import refusal
+from flowker.jsonschema import VIOLATIONS_MAX
 
 THOROUGH_BYTES_MAX = 32_768
 """Up to this size of a body every violation is reported. Finding them all costs about 8 µs each, and a body of

@@ -8,19 +8,18 @@ openapi-core reads as a choice of schema and JSON Schema as a comment.
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from jsonschema_path import SchemaPath
-from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
 from openapi_core.validation.schemas.factories import DialectSchemaValidatorsFactory
 from openapi_core.validation.schemas.validators import SchemaValidator
 from openapi_schema_validator import OAS31_BASE_DIALECT_ID, OAS30ReadValidator, OAS31Validator
 
-from flowker.http.violations import Violation, code_of, code_of_missing, describe
-
-_FORBIDS_MORE = frozenset({"additionalProperties", "unevaluatedProperties"})
+from flowker.http.violations import code_of, code_of_missing
+from flowker.jsonschema import Schema, Violation, describe
 
 ASSERTED_FORMATS = frozenset(
     {
@@ -65,31 +64,19 @@ class CompiledSchema(JudgingValidator):
     def __init__(self, schema: SchemaPath, validator: Any, root: Any) -> None:
         super().__init__(schema, validator)
         self._root = root
-        # The `regex` engine is linear in its input: no pattern of the document can be made to run for ever.
-        self._compiled = Draft202012Validator(root, validate_formats=True, pattern_options=RegexOptions())
+        self._compiled = Schema(root)
         self.is_valid = self._compiled.is_valid
 
     def violations(self, value: Any, *, thorough: bool = True) -> list[Violation]:
-        errors = self._compiled.iter_errors(value) if thorough else _first_error(self._compiled, value)
-        return [violation for error in errors for violation in self._translate(error, value)]
+        found = self._compiled.violations(value, thorough=thorough)
+        return [replace(violation, code=self._code(violation)) for violation in found]
 
-    def _translate(self, error: ValidationError, value: Any) -> Iterator[Violation]:
-        keyword, path, steps = error.kind.name, tuple(error.instance_path), error.evaluation_path
-        if keyword == "required":
-            name = error.kind.value
-            # jsonschema-rs calls a missing property so for `dependentRequired` too, which has no x-codes.
-            code = code_of_missing(self._root, steps, name) if steps[-1] == keyword else None
-            yield Violation(keyword, (*path, name), describe(keyword, None), code)
-            return
-        if keyword == "falseSchema" and steps[-1] in _FORBIDS_MORE:
-            # So it calls `additionalProperties: false` where there are no `properties` beside it.
-            keyword = str(steps[-1])
-        code = code_of(self._root, steps, keyword)
-        if keyword in _FORBIDS_MORE:
-            for name in _unexpected(error, value):
-                yield Violation(keyword, (*path, name), describe(keyword, None), code)
-            return
-        yield Violation(keyword, path, describe(keyword, error.kind.value), code)
+    def _code(self, violation: Violation) -> str | None:
+        if violation.keyword != "required":
+            return code_of(self._root, violation.steps, violation.keyword)
+        # jsonschema-rs calls a missing property so for `dependentRequired` too, which has no x-codes.
+        is_required = violation.steps[-1] == "required"
+        return code_of_missing(self._root, violation.steps, str(violation.path[-1])) if is_required else None
 
 
 class DiscriminatedSchema(JudgingValidator):
@@ -163,22 +150,6 @@ def _mentions(node: Any, key: str) -> bool:
     if isinstance(node, Mapping):
         return key in node or any(_mentions(child, key) for child in node.values())
     return isinstance(node, list) and any(_mentions(child, key) for child in node)
-
-
-def _unexpected(error: ValidationError, value: Any) -> list[str]:
-    if error.kind.name != "falseSchema":
-        return list(error.kind.value)
-    # No field at all is expected, so every one that there is is unexpected.
-    for step in error.instance_path:
-        value = value[step]
-    return list(value)
-
-
-def _first_error(validator: Draft202012Validator, value: Any) -> Iterator[ValidationError]:
-    try:
-        validator.validate(value)
-    except ValidationError as error:
-        yield error
 
 
 def _inexact(value: Any) -> Any:

@@ -12,7 +12,9 @@ from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.routes import Routes
+from flowker.executors.connectivity import Connectivity
 from flowker.storage.database import Store
+from flowker.storage.vault import Vault
 
 Answer = Any
 """A body, `(body, status)` or `(body, status, headers)`: the convention of Connexion's handlers."""
@@ -27,6 +29,8 @@ class Context:
     accepting: Accepting
     definitions: Definitions
     routes: Routes
+    vault: Vault
+    connectivity: Connectivity
     clock: Clock
     version: str
     started_at: float

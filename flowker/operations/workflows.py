@@ -1,15 +1,18 @@
 """Workflows API: definitions are written as drafts, checked when saved, and own their webhooks while active."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from uuid_utils import uuid7
 
 from flowker import schemas
-from flowker.domain.audit import Action, Actor, AuditEvent
-from flowker.domain.errors import WebhookTaken
+from flowker.domain.audit import Action, AuditEvent, changes
+from flowker.domain.errors import InvalidTrigger, WebhookTaken
 from flowker.domain.nodes import Trigger
+from flowker.domain.preconditions import entity_tag
+from flowker.domain.secrets import NothingBehindMask, unmask
 from flowker.domain.workflows import (
     ConfigurationFacts,
     Definition,
@@ -22,8 +25,16 @@ from flowker.domain.workflows import (
     version_text,
 )
 from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, compile_aside
-from flowker.operations.context import Answer, Context, Request, actor
-from flowker.storage import audit_events, provider_configurations, webhook_routes, workflows
+from flowker.jsonschema import field_name
+from flowker.operations.changes import audit_event, require_match
+from flowker.operations.context import Answer, Context, Request
+from flowker.storage import (
+    audit_events,
+    configuration_references,
+    provider_configurations,
+    webhook_routes,
+    workflows,
+)
 from flowker.storage.database import Connection
 from flowker.storage.webhook_routes import Route
 from flowker.storage.workflows import StoredWorkflow
@@ -46,40 +57,46 @@ async def list_workflows(
 
 
 async def create_workflow(context: Context, *, body: schemas.WorkflowInput, request: Request) -> Answer:
-    workflow = _draft(body, str(uuid7()), context.timestamp())
-    await _compile(workflow)
-    return await _insert(context, workflow, actor(request), {})
+    return await _insert_draft(context, body, request, {})
 
 
 async def get_workflow(context: Context, *, id_: str) -> Answer:
-    return _present(await context.store.read(workflows.get, id_.lower()))
+    return _found(await context.store.read(workflows.get, id_.lower()))
 
 
-async def update_workflow(context: Context, *, id_: str, body: schemas.WorkflowInput, request: Request) -> Answer:
+async def update_workflow(
+    context: Context, *, id_: str, body: schemas.WorkflowInput, request: Request, if_match: str | None = None
+) -> Answer:
     """Replace a draft by a new revision. Two updates at once: the second is told that the draft changed."""
     current = await context.store.read(workflows.get, id_.lower())
+    require_match(if_match, _tag(current))
     require_editable(current.status)
-    now = context.timestamp()
-    wanted = replace(_draft(body, current.id, now), revision=current.revision + 1, created_at=current.created_at)
+    before = _opened(context, current)
+    draft = _draft(body, current.id, context.timestamp(), before)
+    wanted = replace(draft, revision=current.revision + 1, created_at=current.created_at)
     await _compile(wanted)
-    event = _event(wanted, "WORKFLOW_UPDATED", "UPDATE", actor(request), now)
+    told = changes(_content(replace(current, nodes=before)), _content(wanted))
+    event = _event(request, wanted, "WORKFLOW_UPDATED", "UPDATE", {"changes": told})
+    stored = _sealed(context, wanted)
 
     def write(connection: Connection) -> None:
-        workflows.replace(connection, wanted, current.revision)
+        workflows.replace(connection, stored, current.revision)
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _present(wanted)
+    return _found(stored)
 
 
-async def delete_workflow(context: Context, *, id_: str, request: Request) -> Answer:
-    who, now = actor(request), context.timestamp()
+async def delete_workflow(context: Context, *, id_: str, request: Request, if_match: str | None = None) -> Answer:
+    now = context.timestamp()
 
     def write(connection: Connection) -> None:
         current = workflows.get(connection, id_.lower())
+        require_match(if_match, _tag(current))
         require_deletable(current.status)
         workflows.delete(connection, current.id)
-        audit_events.append(connection, [_event(current, "WORKFLOW_DELETED", "DELETE", who, now)])
+        deleted = replace(current, updated_at=now)
+        audit_events.append(connection, [_event(request, deleted, "WORKFLOW_DELETED", "DELETE", {})])
 
     await context.store.write(write)
     return None, 204
@@ -89,22 +106,30 @@ async def clone_workflow(context: Context, *, id_: str, body: schemas.CloneInput
     source = await context.store.read(workflows.get, id_.lower())
     now = context.timestamp()
     clone = replace(
-        source, id=str(uuid7()), name=body["name"], status="draft", revision=1, created_at=now, updated_at=now
+        source,
+        id=str(uuid7()),
+        name=body["name"],
+        status="draft",
+        revision=1,
+        nodes=_opened(context, source),
+        created_at=now,
+        updated_at=now,
     )
-    return await _insert(context, clone, actor(request), {"clonedFrom": source.id})
+    return await _insert(context, clone, request, {"clonedFrom": source.id})
 
 
 async def activate_workflow(context: Context, *, id_: str, request: Request) -> Answer:
     """Check the whole definition and take its webhooks, in the transaction that makes it active."""
     current = await context.store.read(workflows.get, id_.lower())
     require_transition(current.status, "active")
-    definition = await _compile(current)
+    definition = await _compile(replace(current, nodes=_opened(context, current)))
 
     def claim(connection: Connection) -> None:
         _check(connection, definition)
         webhook_routes.claim(connection, current.id, current.revision, _routes(definition))
+        configuration_references.claim(connection, current.id, referenced_configurations(definition))
 
-    return await _change_status(context, current, "active", "ACTIVATE", actor(request), claim)
+    return await _change_status(context, current, "active", "ACTIVATE", request, claim)
 
 
 async def deactivate_workflow(context: Context, *, id_: str, request: Request) -> Answer:
@@ -113,8 +138,9 @@ async def deactivate_workflow(context: Context, *, id_: str, request: Request) -
 
     def release(connection: Connection) -> None:
         webhook_routes.deactivate(connection, current.id)
+        configuration_references.release(connection, current.id)
 
-    return await _change_status(context, current, "inactive", "DEACTIVATE", actor(request), release)
+    return await _change_status(context, current, "inactive", "DEACTIVATE", request, release)
 
 
 async def move_workflow_to_draft(context: Context, *, id_: str, request: Request) -> Answer:
@@ -124,14 +150,25 @@ async def move_workflow_to_draft(context: Context, *, id_: str, request: Request
     def forget(connection: Connection) -> None:
         webhook_routes.remove(connection, current.id)
 
-    return await _change_status(context, current, "draft", "DRAFT", actor(request), forget)
+    return await _change_status(context, current, "draft", "DRAFT", request, forget)
 
 
-async def _insert(context: Context, workflow: StoredWorkflow, who: Actor, origin: dict[str, Any]) -> Answer:
-    event = _event(workflow, "WORKFLOW_CREATED", "CREATE", who, workflow.created_at, origin)
+async def _insert_draft(
+    context: Context, body: schemas.WorkflowInput, request: Request, origin: dict[str, Any]
+) -> Answer:
+    workflow = _draft(body, str(uuid7()), context.timestamp(), [])
+    await _compile(workflow)
+    return await _insert(context, workflow, request, origin)
+
+
+async def _insert(context: Context, workflow: StoredWorkflow, request: Request, origin: dict[str, Any]) -> Answer:
+    """Store a draft whose secrets are in clear, sealed."""
+    told = {"name": workflow.name, **origin}
+    event = _event(request, workflow, "WORKFLOW_CREATED", "CREATE", told)
+    stored = _sealed(context, workflow)
 
     def write(connection: Connection) -> None:
-        workflows.insert(connection, workflow)
+        workflows.insert(connection, stored)
         audit_events.append(connection, [event])
 
     await context.store.write(write)
@@ -141,7 +178,7 @@ async def _insert(context: Context, workflow: StoredWorkflow, who: Actor, origin
         "version": version_text(workflow.revision),
         "createdAt": workflow.created_at,
     }
-    return output, 201, {"Location": f"/v1/workflows/{workflow.id}"}
+    return output, 201, {"Location": f"/v1/workflows/{workflow.id}", "ETag": _tag(workflow)}
 
 
 async def _change_status(
@@ -149,39 +186,61 @@ async def _change_status(
     current: StoredWorkflow,
     status: Status,
     action: Action,
-    who: Actor,
-    change_routes: Callable[[Connection], None],
+    request: Request,
+    change_claims: Callable[[Connection], None],
 ) -> Answer:
     """Move from what was read to `status`; raises ChangedMeanwhile when it is no longer what was read."""
     wanted = replace(current, status=status, updated_at=context.timestamp())
-    event = _event(wanted, f"WORKFLOW_{_PAST[action]}", action, who, wanted.updated_at)
+    told = {"changes": {"status": {"before": current.status, "after": status}}}
+    event = _event(request, wanted, f"WORKFLOW_{_PAST[action]}", action, told)
 
     def write(connection: Connection) -> None:
         expected = (current.status, current.revision)
         workflows.set_status(connection, current.id, expected=expected, status=status, updated_at=wanted.updated_at)
-        change_routes(connection)
+        change_claims(connection)
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _present(wanted)
+    return _found(wanted)
 
 
 _PAST: dict[Action, str] = {"ACTIVATE": "ACTIVATED", "DEACTIVATE": "DEACTIVATED", "DRAFT": "MOVED_TO_DRAFT"}
 
 
-def _draft(body: schemas.WorkflowInput, id_: str, now: str) -> StoredWorkflow:
+def _draft(body: schemas.WorkflowInput, id_: str, now: str, before: Sequence[dict[str, Any]]) -> StoredWorkflow:
+    """What the body describes, in clear: a mask in it stands for the secret that the node had `before`."""
+    known = {node["id"]: node.get("data") for node in before}
+    nodes = [_unmasked(dict(node), index, known) for index, node in enumerate(body.get("nodes", []))]
     return StoredWorkflow(
         id=id_,
         name=body["name"],
         description=body.get("description", ""),
         status="draft",
         revision=1,
-        nodes=[{"position": {"x": 0, "y": 0}, **node} for node in body.get("nodes", [])],
+        nodes=[{"position": {"x": 0, "y": 0}, **node} for node in nodes],
         edges=[dict(edge) for edge in body.get("edges", [])],
         metadata=dict(body.get("metadata", {})),
         created_at=now,
         updated_at=now,
     )
+
+
+def _unmasked(node: dict[str, Any], index: int, known: Mapping[str, Any]) -> dict[str, Any]:
+    if node["type"] != "trigger" or "data" not in node:
+        return node
+    try:
+        return {**node, "data": unmask(node["data"], known.get(node["id"]))}
+    except NothingBehindMask as error:
+        where = field_name(("nodes", index, "data", *error.path))
+        raise InvalidTrigger(fields={where: "is a mask, and there is no stored secret for it"}) from None
+
+
+def _sealed(context: Context, workflow: StoredWorkflow) -> StoredWorkflow:
+    return replace(workflow, nodes=workflows.seal_nodes(context.vault, workflow.id, workflow.nodes))
+
+
+def _opened(context: Context, workflow: StoredWorkflow) -> list[dict[str, Any]]:
+    return workflows.open_nodes(context.vault, workflow.id, workflow.nodes)
 
 
 async def _compile(workflow: StoredWorkflow) -> Definition:
@@ -207,24 +266,30 @@ def _routes(definition: Definition) -> list[Route]:
 
 
 def _event(
-    workflow: StoredWorkflow,
-    event_type: str,
-    action: Action,
-    who: Actor,
-    now: str,
-    origin: dict[str, Any] | None = None,
+    request: Request, workflow: StoredWorkflow, event_type: str, action: Action, told: Mapping[str, Any]
 ) -> AuditEvent:
-    return AuditEvent(
-        event_id=str(uuid7()),
-        event_type=event_type,
-        action=action,
-        result="SUCCESS",
-        resource_type="workflow",
-        resource_id=workflow.id,
-        actor=who,
-        timestamp=now,
-        context={"status": workflow.status, "version": version_text(workflow.revision), **(origin or {})},
-    )
+    context = {"status": workflow.status, "version": version_text(workflow.revision), **told}
+    return audit_event(request, event_type, action, ("workflow", workflow.id), workflow.updated_at, context)
+
+
+def _content(workflow: StoredWorkflow) -> dict[str, Any]:
+    """What an update may change."""
+    return {
+        "name": workflow.name,
+        "description": workflow.description,
+        "nodes": workflow.nodes,
+        "edges": workflow.edges,
+        "metadata": workflow.metadata,
+    }
+
+
+def _tag(workflow: StoredWorkflow) -> str:
+    """Revisions count definitions; the time tells a change of status as well."""
+    return entity_tag(workflow.revision, re.sub(r"\D", "", workflow.updated_at))
+
+
+def _found(workflow: StoredWorkflow) -> Answer:
+    return _present(workflow), 200, {"ETag": _tag(workflow)}
 
 
 def _present(workflow: StoredWorkflow) -> dict[str, Any]:
@@ -234,7 +299,7 @@ def _present(workflow: StoredWorkflow) -> dict[str, Any]:
         "description": workflow.description,
         "status": workflow.status,
         "version": version_text(workflow.revision),
-        "nodes": workflow.nodes,
+        "nodes": workflows.mask_nodes(workflow.nodes),
         "edges": workflow.edges,
         "metadata": workflow.metadata,
         "createdAt": workflow.created_at,

@@ -12,6 +12,7 @@ import fcntl
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -21,9 +22,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from flowker.storage import migrations
+from flowker.storage import keys, migrations
 from flowker.storage.readers import Readers
 from flowker.storage.requests import Request
+from flowker.storage.vault import Vault
 from flowker.storage.writer import Writer
 
 __all__ = ["Connection", "EngineLock", "Store", "upgrade"]
@@ -142,22 +144,28 @@ class EngineLock:
             file.close()
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, vault: Vault | None = None) -> None:
     """Create the database or bring its schema up to this version; safe to repeat, and from two processes at once.
 
+    What older versions stored in clear is sealed by the vault, by default with the keys beside the database.
     Raises `DatabaseUnusable`.
     """
     engine = _engine(url, read_only=False, create=True, busy_s=UPGRADE_WAIT_S)
     try:
         _retry_while_locked(lambda: engine.connect().close())
         with engine.begin() as connection:
-            migrations.run(connection)
+            migrations.run(connection, vault or vault_beside(url))
     except DBAPIError as error:
         raise DatabaseUnusable(f"the database cannot be used: {error.orig}") from error
     except migrations.UnknownRevision as error:
         raise DatabaseUnusable("the database was made by a newer version") from error
     finally:
         engine.dispose()
+
+
+def vault_beside(url: str) -> Vault:
+    """A vault with the keys of the file beside the database, which is made when it is first needed."""
+    return Vault(partial(keys.read_or_make, path_beside(url, keys.SUFFIX)))
 
 
 def path_beside(url: str, suffix: str) -> Path:

@@ -14,6 +14,8 @@ from flowker.storage.tables import provider_configurations
 
 @dataclass(frozen=True, slots=True)
 class StoredProviderConfiguration:
+    """`config` has its secrets sealed; `revision` rises with every change."""
+
     id: str
     name: str
     description: str
@@ -21,8 +23,11 @@ class StoredProviderConfiguration:
     config: dict[str, Any]
     status: str
     metadata: dict[str, Any]
+    revision: int
     created_at: str
     updated_at: str
+    last_tested_at: str | None = None
+    last_test: dict[str, Any] | None = None
 
 
 def insert(connection: Connection, configuration: StoredProviderConfiguration) -> None:
@@ -35,6 +40,7 @@ def insert(connection: Connection, configuration: StoredProviderConfiguration) -
             config=jsontext.encode(configuration.config).decode(),
             status=configuration.status,
             metadata=jsontext.encode(configuration.metadata).decode(),
+            revision=configuration.revision,
             created_at=configuration.created_at,
             updated_at=configuration.updated_at,
         )
@@ -62,6 +68,9 @@ def _stored(row: AnyRow) -> StoredProviderConfiguration:
         config=jsontext.decode(row.config),
         status=row.status,
         metadata=jsontext.decode(row.metadata),
+        revision=row.revision,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        last_tested_at=row.last_tested_at,
+        last_test=None if row.last_test is None else jsontext.decode(row.last_test),
     )

@@ -159,9 +159,16 @@ class JournalEntry(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """A link of the audit chain. Triggers (see the migrations) refuse every UPDATE and DELETE."""
+    """A link of the audit chain. Triggers (see the migrations) refuse every UPDATE and DELETE.
+
+    The chain is ordered by time too (see `flowker.storage.audit_events`), so its sequence orders every list.
+    """
 
     __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("audit_events_by_type", "event_type", "sequence"),
+        Index("audit_events_by_resource", "resource_id", "sequence"),
+    )
 
     sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     event_id: str = Field(sa_column_kwargs={"unique": True})
@@ -182,8 +189,18 @@ class AuditRow(SQLModel, table=True):
 
 
 class ProviderConfiguration(SQLModel, table=True):
+    """`config` has its secrets sealed (see `flowker.storage.vault`); `revision` rises with every change."""
+
     __tablename__ = "provider_configurations"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index("provider_configurations_by_creation", "status", "created_at", "id"),
+        Index("provider_configurations_by_update", "status", "updated_at", "id"),
+        Index("provider_configurations_by_name", "status", "name", "id"),
+        Index("provider_configurations_by_provider_and_creation", "provider_id", "status", "created_at", "id"),
+        Index("provider_configurations_by_provider_and_update", "provider_id", "status", "updated_at", "id"),
+        Index("provider_configurations_by_provider_and_name", "provider_id", "status", "name", "id"),
+        {"sqlite_with_rowid": False},
+    )
 
     id: str = Field(primary_key=True)
     name: str = Field(sa_column_kwargs={"unique": True})
@@ -192,8 +209,50 @@ class ProviderConfiguration(SQLModel, table=True):
     config: str
     status: str
     metadata_: str = Field(sa_column_kwargs={"name": "metadata"})
+    revision: int
     created_at: str
     updated_at: str
+    last_tested_at: str | None
+    last_test: str | None
+
+
+class ExecutorConfiguration(SQLModel, table=True):
+    """`authentication` has its secrets sealed; `revision` rises with every change."""
+
+    __tablename__ = "executor_configurations"
+    __table_args__ = (
+        Index("executor_configurations_by_creation", "status", "created_at", "id"),
+        Index("executor_configurations_by_update", "status", "updated_at", "id"),
+        Index("executor_configurations_by_name", "status", "name", "id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    id: str = Field(primary_key=True)
+    name: str = Field(sa_column_kwargs={"unique": True})
+    description: str
+    base_url: str
+    endpoints: str
+    authentication: str
+    status: str
+    metadata_: str = Field(sa_column_kwargs={"name": "metadata"})
+    revision: int
+    created_at: str
+    updated_at: str
+    last_tested_at: str | None
+    last_test: str | None
+
+
+class ConfigurationReference(SQLModel, table=True):
+    """An active workflow calls through a configuration, of a provider or of an executor."""
+
+    __tablename__ = "configuration_references"
+    __table_args__ = (
+        Index("configuration_references_by_workflow", "workflow_id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    configuration_id: str = Field(primary_key=True)
+    workflow_id: str = Field(primary_key=True, foreign_key="workflows.id")
 
 
 metadata = SQLModel.metadata
@@ -210,3 +269,5 @@ executions = _table("executions")
 journal = _table("journal")
 audit_events = _table("audit_events")
 provider_configurations = _table("provider_configurations")
+executor_configurations = _table("executor_configurations")
+configuration_references = _table("configuration_references")

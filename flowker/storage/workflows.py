@@ -1,6 +1,8 @@
 """Workflows and their revisions."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, exists, join, select, update
@@ -10,17 +12,19 @@ from sqlalchemy.exc import IntegrityError
 
 from flowker import jsontext
 from flowker.domain.errors import ChangedMeanwhile, WorkflowNameTaken, WorkflowNotFound
+from flowker.domain.secrets import mask
 from flowker.storage import webhook_routes
 from flowker.storage.pages import Listing, Page, Phase, Query, read_page
 from flowker.storage.statements import AnyRow, Prepared
 from flowker.storage.tables import executions, workflow_revisions, workflows
+from flowker.storage.vault import Vault
 
 STATUSES: Final = ("draft", "active", "inactive")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWorkflow:
-    """A workflow with the definition of its current revision."""
+    """A workflow with the definition of its current revision; the secrets of its nodes are sealed."""
 
     id: str
     name: str
@@ -32,6 +36,21 @@ class StoredWorkflow:
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
+
+
+def seal_nodes(vault: Vault, workflow_id: str, nodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes with the secrets of triggers sealed, as they are stored."""
+    return [_with_secrets(node, partial(vault.seal, owner=f"{workflow_id}/{node['id']}")) for node in nodes]
+
+
+def open_nodes(vault: Vault, workflow_id: str, nodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stored nodes with their secrets in clear; raises `SecretUnreadable`."""
+    return [_with_secrets(node, partial(vault.open, owner=f"{workflow_id}/{node['id']}")) for node in nodes]
+
+
+def mask_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes as they may be shown."""
+    return [_with_secrets(node, mask) for node in nodes]
 
 
 def insert(connection: Connection, workflow: StoredWorkflow) -> None:
@@ -116,6 +135,11 @@ def list_page(
 ) -> Page[StoredWorkflow]:
     """A page sorted by `createdAt`, `updatedAt` or `name`."""
     return read_page(connection, _listing, Query(status, {}, limit, cursor, sort_by, sort_order))
+
+
+def _with_secrets(node: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """What other nodes than triggers say is data of the business, whatever its names."""
+    return {**node, "data": change(node["data"])} if node["type"] == "trigger" and node.get("data") else node
 
 
 def _columns(workflow: StoredWorkflow) -> dict[str, Any]:

@@ -185,6 +185,17 @@ def of_seen_delivery(world: World, request: Request) -> None:
     world.api.expect(201, request.method, f"/v1/webhooks/{path}", Idempotency_Key=key)
 
 
+# ANCHOR steps catalog
+
+# ANCHOR steps executor-configurations
+
+# ANCHOR steps provider-configurations
+
+# ANCHOR steps dashboards
+
+# ANCHOR steps audit
+
+
 HEALTH: Mapping[int, Sequence[Step]] = {200: [], 500: [no_clock], 503: [no_database]}
 WEBHOOK: Mapping[int, Sequence[Step]] = {
     200: [to_synchronous],
@@ -307,6 +318,16 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         422: [of_running_execution],
         500: [no_database],
     },
+    # ANCHOR rows catalog
+    #
+    # ANCHOR rows executor-configurations
+    #
+    # ANCHOR rows provider-configurations
+    #
+    # ANCHOR rows dashboards
+    #
+    # ANCHOR rows audit
+    #
     "triggerWebhook": WEBHOOK,
     "triggerWebhookGet": WEBHOOK,
     "triggerWebhookPut": WEBHOOK,

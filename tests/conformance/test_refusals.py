@@ -71,7 +71,7 @@ def activate(*nodes: JsonObject, edges: tuple[JsonObject, ...] = ()) -> Ask:
 
 
 def activate_with_configuration_of_another_provider(world: World) -> Answer:
-    configuration = StoredProviderConfiguration(str(uuid4()), CANARY, "", "fax", {}, "active", {}, "", "")
+    configuration = StoredProviderConfiguration(str(uuid4()), CANARY, "", "fax", {}, "active", {}, 1, "", "")
     # No operation makes one yet.
     world._portal.call(world._store.write, provider_configurations.insert, configuration)
     return activate(node("start", "trigger", FREE), call({"providerConfigId": configuration.id}))(world)

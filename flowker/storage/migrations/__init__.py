@@ -10,15 +10,20 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from flowker.storage.vault import Vault
+
 
 class UnknownRevision(Exception):
     """The database is at a revision that this version does not have."""
 
 
-def run(connection: Connection) -> None:
-    """Apply what is missing, inside the transaction that the connection is in. Raises `UnknownRevision`."""
+def run(connection: Connection, vault: Vault) -> None:
+    """Apply what is missing, inside the transaction that the connection is in. Raises `UnknownRevision`.
+
+    The vault seals what older versions stored in clear.
+    """
     config = _config()
-    config.attributes["connection"] = connection
+    config.attributes.update(connection=connection, vault=vault)
     try:
         command.upgrade(config, "head")
     except CommandError as error:

@@ -7,6 +7,9 @@ from flowker.storage.tables import metadata
 # The caller's transaction holds the lock of the database, so two upgrades run one after the other; the second finds
 # nothing to do.
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+    vault=context.config.attributes["vault"],
 )
 context.run_migrations()

@@ -26,6 +26,7 @@ from flowker.executors.client import Caller
 from flowker.storage import provider_configurations, workflows
 from flowker.storage.database import Store, upgrade
 from flowker.storage.provider_configurations import StoredProviderConfiguration
+from flowker.storage.vault import KEY_BYTES, Vault
 from flowker.storage.workflows import StoredWorkflow
 
 T0 = datetime(2026, 3, 17, 14, 35, tzinfo=UTC)
@@ -127,16 +128,17 @@ class Bench:
         self.store = store
         self.clock = clock
         self.caller = caller
+        self.vault = Vault(lambda: [bytes(KEY_BYTES)])
         self._workflows = 0
         self.engine = self.make_engine()
 
     def make_engine(
-        self, workers: int = 8, *, steps: Callable[[Store, Caller, Clock], Steps] = Steps, grace_s: float = 5
+        self, workers: int = 8, *, steps: Callable[[Store, Vault, Caller, Clock], Steps] = Steps, grace_s: float = 5
     ) -> EmbeddedEngine:
         self.engine = EmbeddedEngine(
             self.store,
-            Definitions(self.store),
-            steps(self.store, self.caller, self.clock),
+            Definitions(self.store, self.vault),
+            steps(self.store, self.vault, self.caller, self.clock),
             self.clock,
             workers=workers,
             grace_s=grace_s,
@@ -153,14 +155,16 @@ class Bench:
         self._workflows += 1
         now = format_timestamp(T0)
         id_ = f"00000000-0000-7000-8000-{self._workflows:012d}"
-        workflow = StoredWorkflow(id_, f"w{self._workflows}", "", "active", 1, nodes, edges, metadata, now, now)
+        sealed = workflows.seal_nodes(self.vault, id_, nodes)
+        workflow = StoredWorkflow(id_, f"w{self._workflows}", "", "active", 1, sealed, edges, metadata, now, now)
         await self.store.write(workflows.insert, workflow)
         return id_
 
     async def submission(self, workflow_id: str, **input_: Any) -> Submission:
         """The wish to execute a stored workflow."""
         stored = await self.store.read(workflows.get, workflow_id)
-        definition = await compile_aside(stored.nodes, stored.edges, stored.metadata)
+        nodes = workflows.open_nodes(self.vault, workflow_id, stored.nodes)
+        definition = await compile_aside(nodes, stored.edges, stored.metadata)
         return Submission(workflow_id, 1, definition, definition.triggers[0].id, input_, SYSTEM)
 
     async def accept(self, workflow_id: str, **input_: Any) -> str:
@@ -203,7 +207,7 @@ class Bench:
         """Store a configuration of provider `http`."""
         now = format_timestamp(T0)
         configuration = StoredProviderConfiguration(
-            CONFIGURATION_ID, "far side", "", "http", {"base_url": base_url}, status, {}, now, now
+            CONFIGURATION_ID, "far side", "", "http", {"base_url": base_url}, status, {}, 1, now, now
         )
         await self.store.write(provider_configurations.insert, configuration)
         return CONFIGURATION_ID

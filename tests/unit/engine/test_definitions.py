@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def kept(bench: "Bench") -> Definitions:
-    return Definitions(bench.store)
+    return Definitions(bench.store, bench.vault)
 
 
 async def test_a_revision_is_read_and_compiled_once(bench: "Bench", kept: Definitions, draw: "Draw") -> None:

@@ -3,56 +3,8 @@ from typing import Any
 import pytest
 
 from flowker.domain import errors
-from flowker.http.violations import VIOLATIONS_MAX, Violation, code_of, code_of_missing, describe, field_name, refusal
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ((), "body"),
-        (("name",), "name"),
-        (("nodes", 0, "id"), "nodes[0].id"),
-        ((2, 3), "[2][3]"),
-        (("a" * 60,), "a" * 50),
-        (("x", "a" * 60), "x." + "a" * 50),
-    ],
-)
-def test_a_field_is_named_by_its_path(path: tuple[str | int, ...], name: str) -> None:
-    """A name that the caller made up is cut."""
-    assert field_name(path) == name
-
-
-@pytest.mark.parametrize(
-    ("keyword", "expected", "text"),
-    [
-        ("type", "string", "must be a string"),
-        ("type", ["array", "null"], "must be an array or null"),
-        ("enum", ["a", 1, True, None], "must be one of: a, 1, true, null"),
-        ("const", "x", "must be x"),
-        ("required", "name", "is missing"),
-        ("additionalProperties", None, "is not expected"),
-        ("minLength", 1, "must have at least 1 character"),
-        ("maxLength", 5, "must have at most 5 characters"),
-        ("pattern", "^a", "does not have the expected form"),
-        ("format", "uuid", "is not a valid uuid"),
-        ("minimum", 1, "must be at least 1"),
-        ("maximum", 1, "must be at most 1"),
-        ("exclusiveMinimum", 1, "must be more than 1"),
-        ("exclusiveMaximum", 1, "must be less than 1"),
-        ("multipleOf", 0.01, "must be a multiple of 0.01"),
-        ("minItems", 1, "must have at least 1 item"),
-        ("maxItems", 2, "must have at most 2 items"),
-        ("uniqueItems", None, "has the same item twice"),
-        ("minProperties", 1, "must have at least 1 field"),
-        ("maxProperties", 2, "must have at most 2 fields"),
-        ("anyOf", None, "fits none of the allowed forms"),
-        ("oneOf", None, "does not fit exactly one of the allowed forms"),
-        ("not", {}, "has a form that is not allowed"),
-    ],
-)
-def test_a_keyword_is_described_in_our_words(keyword: str, expected: Any, text: str) -> None:
-    """From what the schema says, never from what the caller sent."""
-    assert describe(keyword, expected) == text
+from flowker.http.violations import code_of, code_of_missing, refusal
+from flowker.jsonschema import VIOLATIONS_MAX, Violation
 
 
 @pytest.mark.parametrize(

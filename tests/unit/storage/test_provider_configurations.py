@@ -19,6 +19,7 @@ def stored(id_: str) -> StoredProviderConfiguration:
         config={"base_url": "https://example.com", "timeout_seconds": Decimal("1.50")},
         status="active",
         metadata={"team": "payments"},
+        revision=1,
         created_at=NOON,
         updated_at=NOON,
     )
