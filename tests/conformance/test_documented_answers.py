@@ -94,6 +94,15 @@ def overtaken_by(way: str) -> Step:
     return step
 
 
+def of_any_state(_: World, request: Request) -> None:
+    """Whatever `If-Match` was generated, it is left out: it would name another state than the one there is."""
+    request.headers.pop("If-Match", None)
+
+
+def of_another_state(_: World, request: Request) -> None:
+    request.headers["If-Match"] = '"0"'
+
+
 def without_cursor(_: World, request: Request) -> None:
     request.query = {name: value for name, value in request.query.items() if name != "cursor"}
 
@@ -233,21 +242,22 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     },
     "getWorkflow": {200: [of_draft], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "updateWorkflow": {
-        200: [of_draft, of_good_definition],
+        200: [of_draft, of_good_definition, of_any_state],
         400: [of_draft, of_no_name],
         401: [of_draft, no_key],
         404: [of_good_definition],
-        409: [of_draft, of_good_definition, overtaken_by("activate")],
+        409: [of_draft, of_good_definition, of_any_state, overtaken_by("activate")],
         413: [of_draft, too_large],
-        422: [of_active, of_good_definition],
+        422: [of_active, of_good_definition, of_any_state],
         500: [of_draft, of_good_definition, no_database],
     },
     "deleteWorkflow": {
-        204: [of_inactive],
+        204: [of_inactive, of_any_state],
         400: [of_no_uuid],
         401: [of_draft, no_key],
         404: [],
-        422: [of_active],
+        409: [of_draft, of_another_state],
+        422: [of_active, of_any_state],
         500: [of_draft, no_database],
     },
     "cloneWorkflow": {
