@@ -26,9 +26,12 @@ from uvicorn.supervisors import ChangeReload
 from flowker import __version__, demo
 from flowker.app import StoreInUse, build, check_document, document_path
 from flowker.logs import configure_logs
+from flowker.rotation import rotate
 from flowker.seeds import add_http_configuration
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.database import DatabaseUnusable, path_beside, upgrade
+from flowker.storage.keys import KeysUnusable
+from flowker.storage.vault import SecretUnreadable
 
 RELOAD_START_S = 60.0
 """How long a start under `--reload` is waited for, to print what a start prints."""
@@ -43,8 +46,10 @@ cli = typer.Typer(
 )
 database = typer.Typer(help="The store.", no_args_is_help=True)
 document = typer.Typer(help="The OpenAPI document.", no_args_is_help=True)
+stored_secrets = typer.Typer(help="The secrets in the store.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 cli.add_typer(document, name="spec")
+cli.add_typer(stored_secrets, name="secrets")
 
 # What is printed holds paths, addresses and answers: brackets and colons in them are not Rich's markup.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -59,7 +64,7 @@ def main() -> None:
         _fail("The settings cannot be used:", f"\n{error}", code=2)
     except demo.DemoFailed as error:
         _fail("The demo failed:", f" {error}", code=1)
-    except (StoreInUse, DatabaseUnusable) as error:
+    except (StoreInUse, DatabaseUnusable, KeysUnusable, SecretUnreadable) as error:
         _fail("Error:", f" {error}", code=1)
 
 
@@ -134,6 +139,18 @@ def upgrade_database() -> None:
     settings = load_settings()
     upgrade(settings.database_url)
     out.print(f"{settings.database_url} is up to date")
+
+
+@stored_secrets.command("rotate")
+def rotate_secrets() -> None:
+    """Seal every stored secret with a new key.
+
+    With FLOWKER_SECRET_KEY its first key is the new one, and the service may run. Otherwise a key is made in the
+    file beside the database, and the service must be stopped.
+    """
+    settings = load_settings()
+    resealed = asyncio.run(rotate(settings))
+    out.print(f"{resealed} rows were sealed with the new key; older keys are not needed any more")
 
 
 @document.command("check")

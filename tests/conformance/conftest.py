@@ -340,6 +340,10 @@ class World:
 
         return self._portal.call(self._store.read, read)
 
+    def files(self) -> bytes:
+        """Every byte that the store has on disk, its write-ahead log included."""
+        return b"".join(path.read_bytes() for path in sorted(self._home.iterdir()))
+
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         _clock_fails.set(self._clock_fails)
         await (self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi)(scope, receive, send)
