@@ -40,10 +40,12 @@ ADDED_HEADERS = {
 }
 """What the answers of the webhook say beyond what was published."""
 
+NODE_DATA = "#/components/schemas/Node/properties/data"
+
 USER_CONTENT = frozenset(
     {
         "#/components/schemas/Metadata",
-        "#/components/schemas/Node/properties/data",
+        NODE_DATA,
         "#/components/schemas/ExecuteInput/properties/inputData",
         "#/components/requestBodies/WebhookPayload/content/application~1json/schema",
     }
@@ -415,6 +417,8 @@ def is_in(document: Document, response: dict[str, Any], expression: str) -> bool
         return expression.removeprefix("$response.header.") in response.get("headers", {})
     schema = expand(document, response["content"]["application/json"]["schema"])
     for step in expression.removeprefix("$response.body#/").split("/"):
+        if schema == expand(document, find(document, NODE_DATA)):
+            return True  # What stands further below is the user's.
         schema = schema.get("items") if step.isdigit() else schema.get("properties", {}).get(step)
         if schema is None:
             return False
