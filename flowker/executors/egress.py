@@ -76,6 +76,13 @@ class Egress:
             return not any(parsed in network for network in REFUSED_IPV4)
         return parsed in GLOBAL_IPV6 and not any(parsed in network for network in REFUSED_IPV6)
 
+    def select(self, addresses: Sequence[str]) -> list[str]:
+        """Those of the addresses that calls may go to; `AddressNotAllowed` if there are none."""
+        allowed = [address for address in addresses if self.allows(address)]
+        if not allowed:
+            raise AddressNotAllowed
+        return allowed
+
     def open_socket(self, addr_info: AddrInfo) -> socket.socket:
         """A socket for an address that is about to be connected to, or `AddressNotAllowed`."""
         family, kind, protocol, _, address = addr_info
