@@ -45,8 +45,8 @@ class Caller:
     """Makes calls over one pool of connections.
 
     `egress_allow` names the networks that may be called although they are not public. The rule belongs to the pool:
-    a connection that is kept alive was made under it. Names are resolved, and certificates trusted, as the system does,
-    unless a resolver or a context is given.
+    a connection that is kept alive was made under it. Names are resolved and certificates are trusted as the system
+    does it, unless a resolver or a context is given.
     """
 
     def __init__(
