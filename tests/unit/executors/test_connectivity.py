@@ -116,7 +116,7 @@ async def test_credentials_are_sent_by_one_stage_only(caller: Caller, far_side: 
     headers = {"X-Tenant": "t1", "X-Auth": "a", "X-Session-Token": "b", "Cookie": "c=d", "X-Copy": f"it is {SECRET}"}
 
     await report_on(caller, f"{far_side.url}/v1?page=1&api_key=z", {**key, "headers": headers})
-    await report_on(caller, f"{far_side.url}/v1", BEARER)
+    await report_on(caller, f"{far_side.url}/v1?page=2", BEARER)
 
     anonymous, full, no_bearer, bearer = far_side.received
     assert [received.method for received in far_side.received] == ["GET"] * 4
@@ -125,6 +125,7 @@ async def test_credentials_are_sent_by_one_stage_only(caller: Caller, far_side: 
     assert not {"x-auth", "x-session-token", "cookie", "x-copy"} & anonymous.headers.keys()
     assert full.path == f"/v1?page=1&api_key=z&k={SECRET}"
     assert {name.lower(): value for name, value in headers.items()}.items() <= full.headers.items()
+    assert no_bearer.path == bearer.path == "/v1?page=2"
     assert "authorization" not in no_bearer.headers
     assert bearer.headers["authorization"] == f"Bearer {SECRET}"
 
@@ -222,11 +223,37 @@ async def test_the_credentials_are_what_lets_a_call_in(caller: Caller, far_side:
 async def test_redirects_are_answers(caller: Caller, far_side: FarSide, elsewhere: FarSide) -> None:
     """Not followed, whatever the configuration allows its calls."""
     far_side.answers(status=302, headers={"Location": elsewhere.url})
+    prepared = replace(http.probe({"base_url": far_side.url}), allow_redirects=True)
 
-    report = await report_on(caller, far_side.url, {**BEARER, "allow_redirects": True})
+    report = await Connectivity(caller).test(lambda: prepared)
 
-    assert statuses(report) == [PASSED, PASSED, PASSED, FAILED]
+    assert statuses(report) == [PASSED, PASSED, SKIPPED, FAILED]
     assert elsewhere.received == []
+
+
+async def test_what_a_node_counts_as_success_is_of_no_account(caller: Caller, far_side: FarSide) -> None:
+    """It is a matter of its own calls."""
+    far_side.answers(status=404)
+    prepared = replace(http.probe({"base_url": far_side.url}), success_status_codes=frozenset({404}))
+
+    report = await Connectivity(caller).test(lambda: prepared)
+
+    assert statuses(report) == [PASSED, PASSED, SKIPPED, FAILED]
+
+
+async def test_the_last_stage_takes_no_time(caller: Caller, far_side: FarSide) -> None:
+    """It judges the answer that another stage has waited for."""
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.02)
+        return web.Response()
+
+    far_side.answer = answer
+    report = await report_on(caller, far_side.url, BEARER)
+
+    assert all(stage.duration_ms >= 20 for stage in report.stages[1:3])
+    assert stage(report, "end_to_end").duration_ms == 0
+    assert len(far_side.received) == 2
 
 
 async def test_a_far_side_that_is_not_there_is_not_connected_to(caller: Caller) -> None:
