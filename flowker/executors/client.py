@@ -1,7 +1,6 @@
 """The one way out: a pooled client that sends what executors prepare, within their bounds, and never raises."""
 
 import asyncio
-import errno
 import ipaddress
 import socket
 import ssl
@@ -118,13 +117,8 @@ async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
     host = url.raw_host or ""
     try:
         return [str(ipaddress.ip_address(host))]
-    except ValueError:
-        pass
-    try:
-        resolved = await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)
-    except UnicodeError as error:
-        raise OSError(errno.EINVAL, "not a host name") from error
-    return [one["host"] for one in resolved]
+    except ValueError:  # it is a name
+        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
 
 
 async def _send_in_time(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:

@@ -270,10 +270,9 @@ async def test_a_far_side_that_is_not_there_is_not_connected_to(caller: Caller) 
     assert stage(report, "authentication").message == "An earlier stage failed."
 
 
-@pytest.mark.parametrize("host", ["far-side.invalid", "a..b", "a" * 64])
-async def test_a_name_that_nobody_has_does_not_resolve(caller: Caller, host: str) -> None:
-    """Nor does what is no name."""
-    report = await report_on(caller, f"http://{host}", BEARER)
+async def test_a_name_that_nobody_has_does_not_resolve(caller: Caller) -> None:
+    """The one stage that a test can fail as a whole with."""
+    report = await report_on(caller, "http://far-side.invalid", BEARER)
 
     assert statuses(report) == [FAILED, SKIPPED, SKIPPED, SKIPPED]
     assert report.overall_status == "failed"
@@ -286,6 +285,7 @@ async def test_a_name_that_nobody_has_does_not_resolve(caller: Caller, host: str
     [
         ("ftp://127.0.0.1", {}, "the URL is not an http or https URL"),
         ("http://someone:hidden@127.0.0.1", {}, "the URL has a user name or password in it"),
+        ("http://a..b", {}, "the URL has no valid host"),
         ("http://[", {}, "the configuration has no valid base_url"),
         ("http://127.0.0.1", {"auth": {"type": "magic"}}, "the configuration has an authentication of unknown type"),
     ],
