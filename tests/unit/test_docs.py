@@ -15,7 +15,7 @@ from flowker import __version__, demo
 from flowker.app import document_path
 from flowker.domain import executions, nodes, retries, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
-from flowker.executors import http, responses
+from flowker.executors import connectivity, http, responses
 from flowker.http.document import load
 from flowker.http.errors import STATUS, classes_by_code
 from flowker.settings import PREFIX, Settings
@@ -105,12 +105,19 @@ class TestErrors:
         assert list(example) == ["code", "title", "message", "fields"]
         assert example["message"] == kind.message
 
-    def test_codes_inside_an_execution_are_the_ones_that_the_engine_writes(self) -> None:
-        """Each is written by the code as text before a colon."""
+    def test_codes_inside_executions_and_test_results_are_the_ones_that_are_written(self) -> None:
+        """Each is written by the code as text before a colon, or for a stage of a test."""
         sources = "\n".join(path.read_text() for path in ROOT.glob("flowker/**/*.py"))
-        written = re.findall(r'"(FLK-[0-9]{4}): ', sources)
+        written = {*re.findall(r'"(FLK-[0-9]{4}): ', sources), *connectivity.CODES.values()}
 
-        assert [code for code, _ in INSIDE] == sorted(set(written))
+        assert [code for code, _ in INSIDE] == sorted(written)
+
+    def test_codes_inside_test_results_say_their_stage(self) -> None:
+        """Each stage has a code of its own."""
+        said = {code: what.partition("`")[2].partition("`")[0] for code, what in INSIDE if what.startswith("Stage")}
+
+        assert said == {code: name for name, code in connectivity.CODES.items()}
+        assert list(connectivity.CODES) == list(get_args(connectivity.StageName))
 
 
 class TestCodesInTheDocument:
