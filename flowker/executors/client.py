@@ -1,7 +1,6 @@
 """The one way out: a pooled client that sends what executors prepare, within their bounds, and never raises."""
 
 import asyncio
-import errno
 import ipaddress
 import socket
 import ssl
@@ -45,8 +44,8 @@ class Caller:
     """Makes calls over one pool of connections.
 
     `egress_allow` names the networks that may be called although they are not public. The rule belongs to the pool:
-    a connection that is kept alive was made under it. Names are resolved, and certificates trusted, as the system does,
-    unless a resolver or a context is given.
+    a connection that is kept alive was made under it. Names are resolved and certificates are trusted as the system
+    does it, unless a resolver or a context is given.
     """
 
     def __init__(
@@ -118,13 +117,8 @@ async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
     host = url.raw_host or ""
     try:
         return [str(ipaddress.ip_address(host))]
-    except ValueError:
-        pass
-    try:
-        resolved = await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)
-    except UnicodeError as error:
-        raise OSError(errno.EINVAL, "not a host name") from error
-    return [one["host"] for one in resolved]
+    except ValueError:  # it is a name
+        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
 
 
 async def _send_in_time(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:

@@ -72,27 +72,30 @@ class Connectivity:
         A failed stage ends the test. A request that cannot be made at all fails the first stage.
         """
         started_s = time.perf_counter()
+        stages = await self._go_through(prepare)
+        stages += [_skipped(name, "An earlier stage failed.") for name in get_args(StageName)[len(stages) :]]
+        return Report(_overall_status(stages), stages, _summary(stages), _duration_ms(started_s))
+
+    async def _go_through(self, prepare: Callable[[], OutgoingRequest]) -> list[Stage]:
+        try:
+            request = replace(prepare(), success_status_codes=None, allow_redirects=False)
+            check_url(request.url)
+        except CallRefused as refused:
+            return [_failed("dns_resolution", str(refused), 0)]
         stages: list[Stage] = []
-        async with aclosing(self._stages(prepare)) as running:
+        async with aclosing(self._stages(request)) as running:
             async for stage in running:
                 stages.append(stage)
                 if stage.status == "failed":
                     break
-        stages += [_skipped(name, "An earlier stage failed.") for name in get_args(StageName)[len(stages) :]]
-        return Report(_overall_status(stages), stages, _summary(stages), _duration_ms(started_s))
+        return stages
 
-    async def _stages(self, prepare: Callable[[], OutgoingRequest]) -> AsyncGenerator[Stage]:
+    async def _stages(self, request: OutgoingRequest) -> AsyncGenerator[Stage]:
         """The stages as they end.
 
         The last one judges the answer of the one before: it is the answer to the very request that a call sends, and
         to send that again would show nothing but cost the far side, which may count or charge it.
         """
-        try:
-            request = replace(prepare(), success_status_codes=None, allow_redirects=False)
-            check_url(request.url)
-        except CallRefused as refused:
-            yield _failed("dns_resolution", str(refused), 0)
-            return
         yield await self._resolve(request.url)
         anonymous = _without_credentials(request)
         answer = await self._send(anonymous)
