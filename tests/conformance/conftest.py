@@ -195,6 +195,17 @@ class Api:
         given = {"name": name, "providerId": "http", "config": config or {"base_url": CLOSED_URL}, **members}
         return str(self.expect(201, "POST", "/v1/provider-configurations", given).json()["id"])
 
+    def active_caller(self, configuration_id: str) -> Workflow:
+        """An active workflow whose only step calls through a provider configuration."""
+        return self.move(self.create(self.calling(configuration_id)), "activate")
+
+    def calling(self, configuration_id: str) -> dict[str, Any]:
+        """The definition of a workflow whose only step calls through a provider configuration."""
+        definition = self.definition()
+        data = {"executorId": "http.request", "providerConfigId": configuration_id}
+        definition["nodes"][1] = {"id": "step1", "type": "executor", "data": data}
+        return definition
+
     def delete_all_workflows(self) -> None:
         while items := self.expect(200, "GET", "/v1/workflows?limit=100").json()["items"]:
             for item in items:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import Phase, settings
 
@@ -14,12 +15,26 @@ WALKS_MAX = settings().max_examples
 STEPS_MAX = 15
 """Longer than the life of a workflow: create, activate, execute, status, results, deactivate, draft, delete."""
 
-REACHED = {("activateWorkflow", 200), ("deactivateWorkflow", 200), ("deleteWorkflow", 204)}
-"""What some walk must have come to, or the links lead nowhere."""
+WORKFLOWS = r"^/v1/(workflows|executions|webhooks)"
+PROVIDER_CONFIGURATIONS = r"^/v1/provider-configurations"
+
+REACHED = {
+    WORKFLOWS: {("activateWorkflow", 200), ("deactivateWorkflow", 200), ("deleteWorkflow", 204)},
+    PROVIDER_CONFIGURATIONS: {
+        ("createProviderConfiguration", 201),
+        ("updateProviderConfiguration", 200),
+        ("testProviderConfiguration", 200),
+        ("disableProviderConfiguration", 200),
+        ("enableProviderConfiguration", 200),
+        ("deleteProviderConfiguration", 204),
+    },
+}
+"""What some walk among these paths must have come to, or the links lead nowhere."""
 
 
-def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callable[[], World]) -> None:
-    """Each walk starts in a service of its own, which has a draft and an execution."""
+@pytest.mark.parametrize("paths", list(REACHED))
+def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callable[[], World], paths: str) -> None:
+    """Each walk starts in a service of its own, which has a draft, an execution and a provider configuration."""
     worlds: list[World] = []
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
@@ -29,12 +44,13 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
     described.config.update(headers=dict(CREDENTIALS))
     described.app = service
 
-    class Walk(described.as_state_machine()):  # type: ignore[misc]
+    class Walk(described.include(path_regex=paths).as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
             worlds.append(make_world())
             worlds[-1].start()
             worlds[-1].api.completed_execution()
             worlds[-1].api.draft()
+            worlds[-1].api.provider_configuration()
             worlds[-1].answered.clear()
 
         def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -52,4 +68,4 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
     Walk.run(settings=settings(max_examples=WALKS_MAX, stateful_step_count=STEPS_MAX, phases=[Phase.generate]))
 
     walked = {answer for world in worlds for answer in world.answered}
-    assert walked >= REACHED
+    assert walked >= REACHED[paths]
