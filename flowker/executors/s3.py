@@ -93,7 +93,7 @@ def _object_url(call: Call) -> URL:
 
 
 def _url(config: Mapping[str, Any], key: str) -> URL:
-    """The URL of an object, or of the bucket for an empty key. Hosts of other stores rarely have names for buckets."""
+    """The URL of an object, or of the bucket for an empty key. Other stores rarely have host names for buckets."""
     bucket, region = _setting(config, "bucket", _BUCKET), _setting(config, "region", _REGION)
     base = parse_base(config.get("endpoint") or _amazon(region))
     prefix = base.raw_path.rstrip("/")
