@@ -47,6 +47,9 @@ USER_CONTENT = frozenset(
         "#/components/schemas/Metadata",
         NODE_DATA,
         "#/components/schemas/ExecuteInput/properties/inputData",
+        "#/components/schemas/ProviderConfigurationInput/properties/config",
+        "#/components/schemas/ProviderConfigurationUpdate/properties/config",
+        "#/components/schemas/ProviderConfigurationMetadata",
         "#/components/requestBodies/WebhookPayload/content/application~1json/schema",
     }
 )

@@ -9,8 +9,6 @@ from uuid import uuid4
 import pytest
 
 from flowker.http.errors import STATUS, TITLES
-from flowker.storage import provider_configurations
-from flowker.storage.provider_configurations import StoredProviderConfiguration
 from tests.conformance.conftest import DECIDE, WAIT_AN_HOUR, Answer, Api, World
 
 CANARY = "canary-4111-1111-1111-1111"
@@ -71,10 +69,9 @@ def activate(*nodes: JsonObject, edges: tuple[JsonObject, ...] = ()) -> Ask:
 
 
 def activate_with_configuration_of_another_provider(world: World) -> Answer:
-    configuration = StoredProviderConfiguration(str(uuid4()), CANARY, "", "fax", {}, "active", {}, 1, "", "")
-    # No operation makes one yet.
-    world._portal.call(world._store.write, provider_configurations.insert, configuration)
-    return activate(node("start", "trigger", FREE), call({"providerConfigId": configuration.id}))(world)
+    config = {"region": "eu-west-1", "bucket": "b", "access_key_id": "i", "secret_access_key": CANARY}
+    id_ = world.api.provider_configuration(config, providerId="s3")
+    return activate(node("start", "trigger", FREE), call({"providerConfigId": id_}))(world)
 
 
 def take_a_name(world: World) -> Answer:

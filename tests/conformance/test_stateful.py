@@ -18,7 +18,10 @@ WALKS_MAX = settings().max_examples
 STEPS_MAX = 15
 """Longer than the life of a workflow: create, activate, execute, status, results, deactivate, draft, delete."""
 
-WALKS: Mapping[str, list[str]] = {"workflows": ["Workflows API", "Executions API", "Webhooks API"]}
+WALKS: Mapping[str, list[str]] = {
+    "workflows": ["Workflows API", "Executions API", "Webhooks API"],
+    "provider configurations": ["Provider Configurations API"],
+}
 """By their name the tags of the operations that some walks are about."""
 
 LINKED_MIN = 4
@@ -36,7 +39,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("name", WALKS)
 def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callable[[], World], name: str) -> None:
-    """Each walk starts in a service of its own, which has a draft and an execution."""
+    """Each walk starts in a service of its own, which has a draft, an execution and a configuration."""
     worlds: list[World] = []
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
@@ -52,6 +55,7 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
             worlds[-1].start()
             worlds[-1].api.completed_execution()
             worlds[-1].api.draft()
+            worlds[-1].api.provider_configuration()
             worlds[-1].answered.clear()
 
         def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:  # noqa: ARG002
