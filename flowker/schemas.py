@@ -149,3 +149,22 @@ class Health(TypedDict):
     uptime: str
     timestamp: str
     checks: dict[str, HealthCheck]
+
+
+class DashboardWorkflowCount(TypedDict):
+    status: WorkflowStatus
+    count: int
+
+
+class DashboardExecutionSummary(TypedDict):
+    total: int
+    completed: int
+    failed: int
+    pending: int
+    running: int
+
+
+class DashboardWorkflowSummary(TypedDict):
+    total: int
+    active: int
+    byStatus: list[DashboardWorkflowCount]
