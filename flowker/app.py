@@ -115,7 +115,13 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
             await stop()
 
     handlers = bind(context, OPERATION_MODULES)
-    asgi = build_asgi(load(document_path()), handlers, keys=_keys(settings), lifespan=lifespan)
+    asgi = build_asgi(
+        load(document_path()),
+        handlers,
+        keys=_keys(settings),
+        lifespan=lifespan,
+        trusted_proxies=settings.trusted_proxies,
+    )
     return Service(context, _with_cors(asgi, settings), start, stop)
 
 
