@@ -27,13 +27,27 @@ from flowker.http.contract import DocumentError
 from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
 from flowker.logs import configure_logs
-from flowker.operations import executions, health, provider_configurations, webhooks, workflows
+from flowker.operations import (
+    dashboards,
+    executions,
+    health,
+    provider_configurations,
+    webhooks,
+    workflows,
+)
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
-OPERATION_MODULES: tuple[ModuleType, ...] = (executions, health, provider_configurations, webhooks, workflows)
+OPERATION_MODULES: tuple[ModuleType, ...] = (
+    dashboards,
+    executions,
+    health,
+    provider_configurations,
+    webhooks,
+    workflows,
+)
 
 LOCK_WAIT_S = 10.0
 """How long a start waits for the process that had the store before: longer than a reload takes."""
@@ -115,7 +129,13 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
             await stop()
 
     handlers = bind(context, OPERATION_MODULES)
-    asgi = build_asgi(load(document_path()), handlers, keys=_keys(settings), lifespan=lifespan)
+    asgi = build_asgi(
+        load(document_path()),
+        handlers,
+        keys=_keys(settings),
+        lifespan=lifespan,
+        trusted_proxies=settings.trusted_proxies,
+    )
     return Service(context, _with_cors(asgi, settings), start, stop)
 
 

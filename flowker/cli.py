@@ -4,6 +4,7 @@ On SIGTERM and SIGINT `serve` ends as soon as what is in flight has come to the 
 does: by SIGTERM itself (143 to a shell), or with 130 after SIGINT. A supervisor sees that the service was stopped.
 """
 
+import asyncio
 import contextlib
 import os
 import queue

@@ -214,3 +214,22 @@ class ProviderConfigurationTestResult(TypedDict):
     durationMs: int
     startedAt: str
     completedAt: str
+
+
+class DashboardWorkflowCount(TypedDict):
+    status: WorkflowStatus
+    count: int
+
+
+class DashboardExecutionSummary(TypedDict):
+    total: int
+    completed: int
+    failed: int
+    pending: int
+    running: int
+
+
+class DashboardWorkflowSummary(TypedDict):
+    total: int
+    active: int
+    byStatus: list[DashboardWorkflowCount]

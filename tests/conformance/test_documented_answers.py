@@ -263,6 +263,14 @@ def of_harmless_update(_: World, request: Request) -> None:
 
 
 # ANCHOR steps dashboards
+def without_times(_: World, request: Request) -> None:
+    """Two random times may be a reversed range."""
+    request.query = {name: value for name, value in request.query.items() if name == "status"}
+
+
+def of_unknown_status(_: World, request: Request) -> None:
+    request.query = {**request.query, "status": "finished"}
+
 
 # ANCHOR steps audit
 
@@ -465,6 +473,13 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     #
     # ANCHOR rows dashboards
     #
+    "getWorkflowSummary": {200: [], 401: [no_key], 500: [no_database]},
+    "getExecutionSummary": {
+        200: [without_times],
+        400: [of_unknown_status],
+        401: [no_key],
+        500: [without_times, no_database],
+    },
     # ANCHOR rows audit
     #
     "triggerWebhook": WEBHOOK,

@@ -14,7 +14,7 @@ from flowker import app
 from flowker.app import Service, StoreInUse, bind, build, check_document, document_path
 from flowker.operations import health, workflows
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage.database import DatabaseUnusable, EngineLock
+from flowker.storage.database import Connection, DatabaseUnusable, EngineLock
 
 MakeSettings = Callable[..., Settings]
 
@@ -146,6 +146,38 @@ class TestKeys:
         """Forgetting the key must not open the door."""
         with pytest.raises(InvalidSettings, match="API_KEY: no key is set"):
             build(make_settings(API_KEY=""))
+
+
+class TestProxies:
+    @pytest.mark.parametrize(("trusted", "address"), [("127.0.0.0/8", "203.0.113.7"), ("", "127.0.0.1")])
+    async def test_the_client_behind_a_trusted_proxy_is_written_down(
+        self, make_settings: MakeSettings, trusted: str, address: str
+    ) -> None:
+        """In the audit trail and in the input of its delivery; nobody is trusted by default."""
+        settings = make_settings(FLOWKER_TRUSTED_PROXIES=trusted)
+        show = {"action": "set_output", "output": "{{workflow._webhook.remote_ip}}"}
+        nodes = [
+            {"id": "t", "type": "trigger", "data": {"path": "p", "responseMode": "sync"}},
+            {"id": "a", "type": "action", "data": show},
+        ]
+        edges = [{"id": "e", "source": "t", "target": "a"}]
+        service = build(settings)
+
+        async with running(service) as client:
+            client.headers["X-Forwarded-For"] = "198.51.100.9, 203.0.113.7"
+            created = await client.post("/v1/workflows", json={"name": "w", "nodes": nodes, "edges": edges})
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            delivered = await client.post("/v1/webhooks/p")
+            results = await client.get(f"/v1/executions/{delivered.json()['executionId']}/results")
+            addresses = await service.context.store.read(_actors_addresses)
+
+        assert results.json()["finalOutput"] == address
+        assert addresses == {address, None}
+
+
+def _actors_addresses(connection: Connection) -> set[str | None]:
+    """The system's own has none."""
+    return {row[0] for row in connection.exec_driver_sql("SELECT actor_ip FROM audit_events")}
 
 
 class TestOrigins:
