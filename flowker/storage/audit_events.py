@@ -120,22 +120,22 @@ def read_entries(connection: Connection, after: int | None, until: int, limit: i
 
     Those from the sequence `after` on, itself included; None begins before everything.
     """
-    result = (
-        _select_first_entries.run(connection, (until, limit))
-        if after is None
-        else _select_entries.run(connection, (after, until, limit))
-    )
-    # Past SQLAlchemy, whose rows cost as much as computing a hash.
-    cursor: Any = result.cursor
-    rows: list[StoredEntry] = cursor.fetchall()
-    result.close()
-    return rows
+    sequence = audit_events.c.sequence
+    statement = select(audit_events).where(sequence <= until).order_by(sequence).limit(limit)
+    result = connection.execute(statement if after is None else statement.where(sequence >= after))
+    try:
+        # Past SQLAlchemy, whose rows cost as much as computing a hash.
+        cursor: Any = result.cursor
+        rows: list[StoredEntry] = cursor.fetchall()
+        return rows
+    finally:
+        result.close()
 
 
 def _range(connection: Connection, search: Search) -> tuple[int, int]:
     """The first and the last sequence that the dates of a search allow."""
     if search.date_from is None and search.date_to is None:
-        return _SEQUENCE_MIN, _SEQUENCE_MAX
+        return SEQUENCE_MIN, SEQUENCE_MAX
     stored = range(1, tail(connection).sequence + 1)
     time = _timestamps(connection)
     first = 0 if search.date_from is None else bisect_left(stored, search.date_from, key=time)
@@ -232,8 +232,8 @@ def _row(
 
 
 _SEQUENCE: Final = re.compile(r"[1-9][0-9]{0,17}")
-_SEQUENCE_MIN: Final = -(2**63)
-_SEQUENCE_MAX: Final = 2**63 - 1
+SEQUENCE_MIN: Final = -(2**63)
+SEQUENCE_MAX: Final = 2**63 - 1
 """What a database can have as a sequence, with everything that somebody may have put there."""
 
 _insert: Final = insert_into(audit_events)
@@ -254,31 +254,11 @@ _select_events: Final = PreparedForMany(
 )
 
 _select_timestamp: Final = Prepared(
-    lambda _: (
-        select(audit_events.c.timestamp)
+    lambda _: select(audit_events.c.timestamp).where(
+        audit_events.c.sequence
+        == select(func.min(audit_events.c.sequence))
         .where(audit_events.c.sequence >= bindparam("sequence"))
-        .order_by(audit_events.c.sequence)
-        .limit(1)
+        .scalar_subquery()
     ),
     ("sequence",),
-)
-
-_select_first_entries: Final = Prepared(
-    lambda _: (
-        select(audit_events)
-        .where(audit_events.c.sequence <= bindparam("until"))
-        .order_by(audit_events.c.sequence)
-        .limit(bindparam("limit"))
-    ),
-    ("until", "limit"),
-)
-
-_select_entries: Final = Prepared(
-    lambda _: (
-        select(audit_events)
-        .where(audit_events.c.sequence.between(bindparam("after"), bindparam("until")))
-        .order_by(audit_events.c.sequence)
-        .limit(bindparam("limit"))
-    ),
-    ("after", "until", "limit"),
 )
