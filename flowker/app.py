@@ -27,13 +27,14 @@ from flowker.http.contract import DocumentError
 from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
 from flowker.logs import configure_logs
-from flowker.operations import executions, health, webhooks, workflows
+from flowker.operations import audit_events, executions, health, webhooks, workflows
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage.audit_verification import Verifier
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
-OPERATION_MODULES: tuple[ModuleType, ...] = (executions, health, webhooks, workflows)
+OPERATION_MODULES: tuple[ModuleType, ...] = (audit_events, executions, health, webhooks, workflows)
 
 LOCK_WAIT_S = 10.0
 """How long a start waits for the process that had the store before: longer than a reload takes."""
@@ -82,6 +83,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         definitions=definitions,
         routes=Routes(store),
         vault=vault,
+        verifier=Verifier(store),
         connectivity=Connectivity(caller),
         clock=clock,
         version=settings.version,

@@ -48,6 +48,14 @@ class Verification:
         return self.first_bad is None and not self.anchors
 
     @property
+    def message(self) -> str:
+        if self.is_cut:
+            return f"The chain ends after entry {self.sequence}: what was recorded later was taken away."
+        if self.first_bad is not None:
+            return f"Entry {self.first_bad} is not as it was written: it was changed, moved or taken away."
+        return f"Every entry from 1 to {self.sequence} is as it was written."
+
+    @property
     def checked(self) -> int:
         """How many entries were looked at, the bad one included."""
         return self.sequence + (self.first_bad is not None and not self.is_cut)
