@@ -28,6 +28,7 @@ from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
 from flowker.logs import configure_logs
 from flowker.operations import (
+    audit_events,
     dashboards,
     executions,
     health,
@@ -37,10 +38,12 @@ from flowker.operations import (
 )
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage.audit_verification import Verifier
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
+    audit_events,
     dashboards,
     executions,
     health,
@@ -97,6 +100,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         routes=Routes(store),
         vault=vault,
         connectivity=Connectivity(caller),
+        verifier=Verifier(store),
         clock=clock,
         version=settings.version,
         started_at=time.monotonic(),

@@ -13,6 +13,7 @@ from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.routes import Routes
 from flowker.executors.connectivity import Connectivity
+from flowker.storage.audit_verification import Verifier
 from flowker.storage.database import Store
 from flowker.storage.vault import Vault
 
@@ -30,6 +31,7 @@ class Context:
     definitions: Definitions
     routes: Routes
     vault: Vault
+    verifier: Verifier
     connectivity: Connectivity
     clock: Clock
     version: str

@@ -275,6 +275,17 @@ def of_unknown_status(_: World, request: Request) -> None:
 # ANCHOR steps audit
 
 
+def of_good_audit_query(_: World, request: Request) -> None:
+    """Without a made-up cursor, and without an end that may be before the beginning."""
+    request.query = {name: value for name, value in request.query.items() if name not in {"cursor", "dateTo"}}
+
+
+def of_audit_event(world: World, request: Request) -> None:
+    world.api.draft()
+    [event] = world.api.expect(200, "GET", "/v1/audit-events?limit=1").json()["items"]
+    of_id(request, event["eventId"])
+
+
 HEALTH: Mapping[int, Sequence[Step]] = {200: [], 500: [no_clock], 503: [no_database]}
 WEBHOOK: Mapping[int, Sequence[Step]] = {
     200: [to_synchronous],
@@ -482,6 +493,14 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     },
     # ANCHOR rows audit
     #
+    "searchAuditEvents": {
+        200: [of_good_audit_query],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [of_good_audit_query, no_database],
+    },
+    "getAuditEventById": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
+    "verifyAuditHashChain": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "triggerWebhook": WEBHOOK,
     "triggerWebhookGet": WEBHOOK,
     "triggerWebhookPut": WEBHOOK,

@@ -141,7 +141,11 @@ def configure(talk: Conversation, echo: str) -> tuple[str, str]:
 
 def refuse(talk: Conversation, echo: str) -> None:
     """Secrets in requests that do not fit."""
-    wrong = {"base_url": echo, "api_key": [CANARIES["refused"]], CANARIES["unexpected"].replace("-", "_")[:0] + "x": 1}
+    wrong = {
+        "base_url": echo,
+        "api_key": [CANARIES["refused"]],
+        CANARIES["unexpected"].replace("-", "_")[:0] + "x": 1,
+    }
     body = {"name": "wrong", "providerId": "tracer", "config": wrong}
     talk.expect(422, "POST", "/v1/provider-configurations", body)
     key = {"type": "api_key", "config": {"key": CANARIES["refused"], "secret": CANARIES["unexpected"]}}

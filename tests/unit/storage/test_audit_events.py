@@ -9,6 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from flowker.domain.audit import GENESIS_HASH, Actor, AuditEvent, chain_hash
 from flowker.storage import audit_events, tables
+from flowker.storage.audit_events import Tail
+from tests.unit.storage.conftest import NOON
 
 MakeEvent = Callable[..., AuditEvent]
 
@@ -40,7 +42,7 @@ def read_chain(connection: Connection) -> list[tuple[int, AuditEvent, str, str]]
 
 def test_an_empty_store_has_the_genesis_tail(connection: Connection) -> None:
     """The first event has a predecessor too."""
-    assert audit_events.tail(connection) == (0, GENESIS_HASH)
+    assert audit_events.tail(connection) == Tail(0, GENESIS_HASH, "")
 
 
 def test_events_form_one_chain(connection: Connection, make_audit_event: MakeEvent) -> None:
@@ -60,7 +62,7 @@ def test_events_form_one_chain(connection: Connection, make_audit_event: MakeEve
         assert (sequence, event, previous_hash) == (number + 1, events[number], previous)
         assert hash_ == chain_hash(event, previous_hash)
         previous = hash_
-    assert audit_events.tail(connection) == (3, previous)
+    assert audit_events.tail(connection) == Tail(3, previous, NOON)
 
 
 def test_nothing_to_append_asks_nothing(
