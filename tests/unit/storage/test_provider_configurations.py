@@ -229,7 +229,12 @@ def test_every_list_walks_along_the_index_of_its_filters(
     sort_order: str,
 ) -> None:
     """The first page and one behind a cursor: a provider with few rows is not looked for among all others."""
-    question = {"status": status, "provider_id": provider_id, "sort_by": sort_by, "sort_order": sort_order}
+    question: dict[str, Any] = {
+        "status": status,
+        "provider_id": provider_id,
+        "sort_by": sort_by,
+        "sort_order": sort_order,
+    }
     cursor = provider_configurations.list_page(connection, limit=1, **question).next_cursor
 
     plans = [
