@@ -88,7 +88,7 @@ class TestExecutions:
 
     @pytest.mark.parametrize(
         "time",
-        ["2026-03-17", "2026-03-17T12:00:00", "noon", "", "2026-03-17 12:00:00Z", "2016-12-31T23:59:60Z"],
+        ["2026-03-17", "2026-03-17T12:00:00", "noon", "", "2026-03-17 12:00:00Z"],
     )
     @pytest.mark.parametrize("name", ["startTime", "endTime"])
     def test_a_time_without_a_zone_is_refused(self, api: Api, name: str, time: str) -> None:
