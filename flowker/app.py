@@ -19,6 +19,7 @@ from flowker.engine.accepting import Accepting
 from flowker.engine.clock import Clock, SystemClock
 from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
+from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
 from flowker.executors.client import Caller
@@ -92,12 +93,14 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
     )
+    refusals = Refusals(store, clock)
     context = Context(
         store=store,
         engine=engine,
         accepting=Accepting(store, engine, clock),
         definitions=definitions,
         routes=Routes(store),
+        refusals=refusals,
         vault=vault,
         connectivity=Connectivity(caller),
         verifier=Verifier(store),
@@ -117,9 +120,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         await store.start()
         await caller.start()
         await engine.start()
+        await refusals.start()
 
     async def stop() -> None:
         await engine.stop()
+        await refusals.stop()
         await caller.stop()
         await store.stop()
         lock.release()

@@ -119,7 +119,7 @@ def event_types(
 
 
 VALUE_BYTES_MAX = 4_096
-"""Of one value as JSON text. A longer one stands in a change as its digest: an entry is no place for megabytes."""
+"""Of one value as JSON text. A longer one stands in an entry as its digest: it is no place for megabytes."""
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -128,13 +128,14 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, di
     Both are in clear: a secret that was replaced counts as a change, and shows a mask on either side.
     """
     return {
-        name: {"before": _told(name, before.get(name)), "after": _told(name, after.get(name))}
+        name: {"before": told(name, before.get(name)), "after": told(name, after.get(name))}
         for name in (*before, *(after.keys() - before.keys()))
         if before.get(name) != after.get(name)
     }
 
 
-def _told(name: str, value: Any) -> Any:
+def told(name: str, value: Any) -> Any:
+    """A value as an entry may tell it: with secrets masked, and as its digest when it is long."""
     masked = mask({name: value})[name]
     text = _canonical.encode(masked)
     if len(text) <= VALUE_BYTES_MAX:

@@ -1,6 +1,8 @@
 """The composition root: what is put together starts as a whole, stops as a whole, and leaves nothing behind."""
 
 import asyncio
+import json
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -122,6 +124,27 @@ class TestStarting:
         lock = EngineLock(settings.database_url)
         assert lock.acquire()
         lock.release()
+
+
+class TestStopping:
+    async def test_refused_deliveries_that_were_only_counted_are_written(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """The interval that they were counted in need not end."""
+        trigger = {"id": "t", "type": "trigger", "data": {"path": "p", "verify_token": "token"}}
+        async with running(build(make_settings())) as client:
+            created = await client.post("/v1/workflows", json={"name": "w", "nodes": [trigger], "edges": []})
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            statuses = [(await client.post("/v1/webhooks/p")).status_code for _ in range(20)]
+
+        with sqlite3.connect(tmp_path / "flowker.db") as database:
+            rows = database.execute(
+                "SELECT context FROM audit_events WHERE event_type = 'WEBHOOK_REFUSED'"
+            ).fetchall()
+        database.close()
+        assert statuses == [401] * 20
+        assert len(rows) <= 2
+        assert sum(json.loads(context)["count"] for (context,) in rows) == 20
 
 
 class TestKeys:
