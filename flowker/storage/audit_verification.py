@@ -12,9 +12,10 @@ from typing import Any, Final, get_args
 from sqlalchemy import Column, Connection, Select, func, select
 
 from flowker.domain.audit import GENESIS_HASH, StoredEntry, first_bad
+from flowker.domain.errors import InternalError
 from flowker.domain.workflows import Status
 from flowker.storage import audit_events
-from flowker.storage.database import Store, is_unreadable
+from flowker.storage.database import DatabaseUnusable, Store, is_unreadable
 from flowker.storage.executions import OPEN_STATUSES, TERMINAL_STATUSES
 from flowker.storage.requests import unavailable
 from flowker.storage.tables import executions, workflows
@@ -59,6 +60,28 @@ class Verification:
     def checked(self) -> int:
         """How many entries were looked at, the bad one included."""
         return self.sequence + (self.first_bad is not None and not self.is_cut)
+
+
+async def verify_database(
+    url: str, anchors: frozenset[str], tell: Callable[[Verification, int], None]
+) -> Verification:
+    """Verify the whole chain of a database beside whoever has it open; raises `DatabaseUnusable`.
+
+    After each page `tell` is told how far it has come, and of about how many entries.
+    """
+    store = Store(url, readers=1)
+    await store.start()
+    try:
+        if not await store.check():
+            raise DatabaseUnusable(
+                "the database has the schema of another version; `flowker db upgrade` brings it up"
+            )
+        entries = (await store.read(audit_events.tail)).sequence
+        return await verify(store, Verification(anchors=anchors), tell=lambda so_far: tell(so_far, entries))
+    except InternalError as error:
+        raise DatabaseUnusable("the database cannot be read") from error
+    finally:
+        await store.stop()
 
 
 class Verifier:
