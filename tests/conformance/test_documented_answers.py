@@ -280,6 +280,11 @@ def of_good_audit_query(_: World, request: Request) -> None:
     request.query = {name: value for name, value in request.query.items() if name not in {"cursor", "dateTo"}}
 
 
+def of_every_audit_event(_: World, request: Request) -> None:
+    """Some filters allow for no type of event: the database is not even asked."""
+    request.query = {}
+
+
 def of_audit_event(world: World, request: Request) -> None:
     world.api.draft()
     [event] = world.api.expect(200, "GET", "/v1/audit-events?limit=1").json()["items"]
@@ -497,7 +502,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         200: [of_good_audit_query],
         400: [over_the_limit],
         401: [no_key],
-        500: [of_good_audit_query, no_database],
+        500: [of_every_audit_event, no_database],
     },
     "getAuditEventById": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "verifyAuditHashChain": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
