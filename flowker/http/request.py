@@ -92,10 +92,8 @@ class Request:
 
 
 async def read_body(
-    contract: Body | None, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]
+    contract: Body, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]
 ) -> Any:
-    if contract is None:
-        return None
     return contract.read(await read_bytes(receive, headers, too_large), headers.get(b"content-type"))
 
 
