@@ -18,11 +18,8 @@ CANARY = "canary-4111-1111-1111-1111"
 MB = 1_048_576
 NOBODY = "01900000-0000-7000-8000-000000000000"
 WORKFLOWS = "/v1/workflows"
-<<<<<<< HEAD
 PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
-=======
 COUNTS = "/v1/dashboards/executions"
->>>>>>> wip/refusals
 FREE = {"triggerId": "webhook"}
 """A trigger that registers no webhook."""
 
