@@ -165,6 +165,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "uniqueItems": lambda _: "has the same item twice",
     "minProperties": lambda limit: f"must have at least {_plural(limit, 'field')}",
     "maxProperties": lambda limit: f"must have at most {_plural(limit, 'field')}",
+    "propertyNames": lambda _: "has a field whose name is too long or not allowed",
     "anyOf": lambda _: "fits none of the allowed forms",
     "oneOf": lambda _: "does not fit exactly one of the allowed forms",
 }

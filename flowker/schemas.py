@@ -149,3 +149,130 @@ class Health(TypedDict):
     uptime: str
     timestamp: str
     checks: dict[str, HealthCheck]
+
+
+ProviderConfigurationStatus: TypeAlias = Literal["active", "disabled"]
+
+
+class ProviderConfigurationMetadata(TypedDict):
+    pass
+
+
+class ProviderConfigurationInput(TypedDict):
+    name: str
+    description: NotRequired[str]
+    providerId: str
+    config: dict[str, Any]
+    metadata: NotRequired[ProviderConfigurationMetadata]
+
+
+class ProviderConfigurationUpdate(TypedDict):
+    name: NotRequired[str]
+    description: NotRequired[str]
+    config: NotRequired[dict[str, Any]]
+    metadata: NotRequired[ProviderConfigurationMetadata]
+
+
+class ProviderConfigurationCreateOutput(TypedDict):
+    id: str
+    name: str
+    status: ProviderConfigurationStatus
+    createdAt: str
+
+
+class ProviderConfiguration(TypedDict):
+    id: str
+    name: str
+    description: str
+    providerId: str
+    config: dict[str, Any]
+    status: ProviderConfigurationStatus
+    metadata: ProviderConfigurationMetadata
+    createdAt: str
+    updatedAt: str
+
+
+class ProviderConfigurationList(TypedDict):
+    items: list[ProviderConfiguration]
+    nextCursor: str
+    hasMore: bool
+
+
+class ProviderConfigurationTestStage(TypedDict):
+    name: Literal["dns_resolution", "connectivity", "authentication", "end_to_end"]
+    status: Literal["passed", "failed", "skipped"]
+    message: str
+    durationMs: int
+    details: dict[str, Any]
+    error: str | None
+
+
+class ProviderConfigurationTestResult(TypedDict):
+    overallStatus: Literal["passed", "failed", "partial"]
+    stages: list[ProviderConfigurationTestStage]
+    summary: str
+    durationMs: int
+    startedAt: str
+    completedAt: str
+
+
+class DashboardWorkflowCount(TypedDict):
+    status: WorkflowStatus
+    count: int
+
+
+class DashboardExecutionSummary(TypedDict):
+    total: int
+    completed: int
+    failed: int
+    pending: int
+    running: int
+
+
+AuditAction: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "ACTIVATE", "DEACTIVATE", "DRAFT", "EXECUTE"]
+
+
+AuditResult: TypeAlias = Literal["SUCCESS", "FAILED"]
+
+
+AuditResourceType: TypeAlias = Literal["workflow", "execution", "provider_config", "executor_config"]
+
+
+class AuditActor(TypedDict):
+    type: Literal["user", "system", "api_key"]
+    id: str | None
+    ipAddress: str | None
+
+
+class AuditEvent(TypedDict):
+    eventId: str
+    eventType: str
+    action: AuditAction
+    result: AuditResult
+    resourceId: str
+    resourceType: AuditResourceType
+    actor: AuditActor
+    context: dict[str, Any]
+    metadata: dict[str, Any]
+    timestamp: str
+    hash: str
+    previousHash: str
+
+
+class AuditEventList(TypedDict):
+    items: list[AuditEvent]
+    nextCursor: str
+    hasMore: bool
+
+
+class HashChainVerification(TypedDict):
+    isValid: bool
+    firstInvalidId: NotRequired[int]
+    totalChecked: int
+    message: str
+
+
+class DashboardWorkflowSummary(TypedDict):
+    total: int
+    active: int
+    byStatus: list[DashboardWorkflowCount]

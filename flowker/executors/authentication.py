@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flowker.executors.refusals import CallRefused
+from flowker.executors.shapes import FILLED, ISSUER_URL, TEXT, closed
 
 API_KEY_NAME = "X-API-Key"
 
@@ -122,47 +123,45 @@ def _header_name(name: str) -> str:
     return name
 
 
-def _type_schema(name: str, properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
-    config = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+_OIDC: Mapping[str, Any] = {
+    "issuer_url": ISSUER_URL,
+    "client_id": FILLED,
+    "client_secret": FILLED,
+    "scopes": {"type": "array", "items": FILLED},
+    "audience": TEXT,
+}
+
+_API_KEY: Mapping[str, Any] = {
+    "key": FILLED,
+    "header": {**FILLED, "default": API_KEY_NAME},
+    "header_name": {**FILLED, "default": API_KEY_NAME},
+    "location": {"enum": ["header", "query"], "default": "header"},
+    "prefix": TEXT,
+}
+
+_CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "none": closed({}),
+    # Two spellings of one member: with both of them, one would be ignored.
+    "api_key": {**closed(_API_KEY, ["key"]), "dependentSchemas": {"header": {"properties": {"header_name": False}}}},
+    "bearer": closed({"token": FILLED}, ["token"]),
+    "basic": closed({"username": {**FILLED, "pattern": "^[^:]*$"}, "password": TEXT}, ["username", "password"]),
+    "oidc_client_credentials": closed(_OIDC, ["issuer_url", "client_id", "client_secret"]),
+    "oidc_user": closed(
+        {**_OIDC, "username": FILLED, "password": FILLED}, ["issuer_url", "client_id", "username", "password"]
+    ),
+}
+
+
+def _rule(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from a type. With `oneOf` instead, a violation could not say which field is wrong."""
     return {
-        "type": "object",
-        "properties": {"type": {"const": name}, "config": config},
-        "required": ["type", "config"] if required else ["type"],
-        "additionalProperties": False,
+        "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
+        "then": {"properties": {"config": config}, "required": ["config"] if config["required"] else []},
     }
 
 
-_FILLED: Mapping[str, Any] = {"type": "string", "minLength": 1}
-_OIDC: Mapping[str, Any] = {
-    "issuer_url": {"type": "string", "format": "uri"},
-    "client_id": _FILLED,
-    "client_secret": _FILLED,
-    "scopes": {"type": "array", "items": _FILLED},
-    "audience": {"type": "string"},
-}
-
 SCHEMA: Mapping[str, Any] = {
-    "oneOf": [
-        _type_schema("none", {}, []),
-        _type_schema(
-            "api_key",
-            {
-                "key": _FILLED,
-                "header": {**_FILLED, "default": API_KEY_NAME},
-                "header_name": {**_FILLED, "default": API_KEY_NAME},
-                "location": {"enum": ["header", "query"], "default": "header"},
-                "prefix": {"type": "string"},
-            },
-            ["key"],
-        ),
-        _type_schema("bearer", {"token": _FILLED}, ["token"]),
-        _type_schema("basic", {"username": _FILLED, "password": {"type": "string"}}, ["username", "password"]),
-        _type_schema("oidc_client_credentials", _OIDC, ["issuer_url", "client_id", "client_secret"]),
-        _type_schema(
-            "oidc_user",
-            {**_OIDC, "username": _FILLED, "password": _FILLED},
-            ["issuer_url", "client_id", "username", "password"],
-        ),
-    ]
+    **closed({"type": {"enum": list(_CONFIGS)}, "config": {"type": "object"}}, ["type"]),
+    "allOf": [_rule(kind, config) for kind, config in _CONFIGS.items()],
 }
 """Any authentication of a configuration, as JSON Schema."""

@@ -1,46 +1,31 @@
-"""The executor `http.request`: any call to the base URL of a configuration of provider `http`.
+"""The provider `http` and its executor `http.request`: any call to the base URL of a configuration.
 
 Method and path come from the node; `query` and `headers` of the input become what they say, and the rest of the
-input is the body. An input may come straight from a webhook, so it can neither leave the base URL nor touch what
-identifies the caller, nor a header of the configuration.
+input is the body.
 """
 
-import os
-import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
 
-from multidict import CIMultiDict
-from yarl import URL
-
-from flowker import __version__, jsontext
 from flowker.executors import authentication
-from flowker.executors.authentication import Credentials, maskable, read_credentials
+from flowker.executors.authentication import read_credentials
 from flowker.executors.calls import Call, OutgoingRequest
-from flowker.executors.egress import check_url
 from flowker.executors.refusals import CallRefused
+from flowker.executors.requests import encode_json, headers_of, join_url, probe_of, query_of, request_of
+from flowker.executors.shapes import BASE_URL, HEADERS, TIMEOUT_SECONDS, Shape, document
 
-TIMEOUT_DEFAULT_S = 30.0
-TIMEOUT_MIN_S = 1.0
-TIMEOUT_MAX_S = 300.0
-
-CONFIG_SCHEMA: Mapping[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "properties": {
-        "base_url": {"type": "string", "format": "uri", "pattern": "^https?://"},
-        "headers": {"type": "object", "additionalProperties": {"type": "string"}},
-        "timeout_seconds": {"type": "number", "minimum": 1, "maximum": 300, "default": 30},
+CONFIG_SCHEMA: Shape = document(
+    {
+        "base_url": BASE_URL,
+        "headers": HEADERS,
+        "timeout_seconds": TIMEOUT_SECONDS,
         "auth": authentication.SCHEMA,
         "allow_redirects": {"type": "boolean", "default": False},
     },
-    "required": ["base_url"],
-    "additionalProperties": False,
-}
+    ["base_url"],
+)
 
-INPUT_SCHEMA: Mapping[str, Any] = {
+INPUT_SCHEMA: Shape = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
     "properties": {
@@ -53,211 +38,31 @@ INPUT_SCHEMA: Mapping[str, Any] = {
     "description": "Everything beside query and headers is the JSON body.",
 }
 
-_OURSELVES: Mapping[str, str] = {
-    "Accept": "application/json, */*;q=0.5",
-    "User-Agent": f"Flowker/{__version__}",
-}
-
-_OURS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "idempotency-key",
-        "keep-alive",
-        "te",
-        "traceparent",
-        "tracestate",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-flowker-execution-id",
-    }
-)
-"""Headers that frame, route or identify the call: nobody else sets them."""
-
-_IDENTITY = frozenset({"authorization", "cookie"})
-"""Headers that say who calls: a configuration may set them, an input may not."""
-
-_SECRET_NAME = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
-_VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
-
 
 def probe(config: Mapping[str, Any]) -> OutgoingRequest:
     """GET of the base URL as a call would send it, or `CallRefused`."""
-    credentials = read_credentials(config.get("auth"))
-    fixed = _read_headers(config.get("headers"), "the headers of the configuration")
-    _refuse_headers(fixed, _OURS | _lower(credentials.headers))
-    return OutgoingRequest(
-        method="GET",
-        url=join_url(config.get("base_url"), "", []),
-        headers=CIMultiDict({**_OURSELVES, **fixed}),
-        body=None,
-        timeout_s=TIMEOUT_DEFAULT_S,
-        success_status_codes=None,
-        credentials=_with_secrets(credentials, fixed),
-    )
+    return probe_of(config, join_url(config.get("base_url"), "", []), read_credentials(config.get("auth")))
 
 
 def prepare(call: Call) -> OutgoingRequest:
     """The request of a call, or `CallRefused`."""
     config = call.configuration.config
     credentials = read_credentials(config.get("auth"))
-    fixed = _read_headers(config.get("headers"), "the headers of the configuration")
-    wanted = _read_headers(call.input.get("headers"), "headers of the input")
-    _refuse_headers(fixed, _OURS | _lower(credentials.headers))
-    _refuse_headers(wanted, _OURS | _IDENTITY | _lower(credentials.headers) | _lower(fixed))
-    query = _read_query(call.input.get("query"))
+    query = query_of(call.input.get("query"))
     if credentials.query.keys() & {name for name, _ in query}:
         raise CallRefused("the query of the input sets the parameter of the API key")
-    body = _encode_body(call)
-    headers = CIMultiDict(_OURSELVES)
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    headers.update(fixed)
-    headers.update(wanted)
-    headers.update(_tracking(call))
-    return OutgoingRequest(
-        method=call.method,
-        url=join_url(config.get("base_url"), call.path, query),
-        headers=headers,
-        body=body,
-        timeout_s=_timeout_s(call),
-        success_status_codes=call.success_status_codes,
-        allow_redirects=config.get("allow_redirects") is True,
-        credentials=_with_secrets(credentials, fixed),
+    return request_of(
+        call,
+        call.method,
+        join_url(config.get("base_url"), call.path, query),
+        credentials,
+        body=_encode_body(call),
+        headers=headers_of(call.input.get("headers"), "headers of the input"),
     )
-
-
-def join_url(base_url: Any, path: str, query: list[tuple[str, str]]) -> URL:
-    """The URL of a path below a base URL; a query in the path or the base URL is kept. Raises `CallRefused`."""
-    base = _parse_base(base_url)
-    path, _, query_in_path = path.partition("?")
-    _refuse_traversal(path)
-    joined = f"{base.raw_path.rstrip('/')}/{_quote(path.lstrip('/'))}" if path.strip("/") else base.raw_path
-    if path.endswith("/") and not joined.endswith("/"):
-        joined += "/"
-    queries = (base.raw_query_string, _quote(query_in_path), urlencode(query, quote_via=quote))
-    return URL.build(
-        scheme=base.scheme,
-        authority=base.raw_authority,
-        path=joined,
-        query_string="&".join(part for part in queries if part),
-        encoded=True,
-    )
-
-
-def _parse_base(base_url: Any) -> URL:
-    try:
-        base = URL(base_url)
-        check_url(base)
-    except (TypeError, ValueError):
-        raise CallRefused("the configuration has no valid base_url") from None
-    return base
-
-
-def _refuse_traversal(path: str) -> None:
-    """A path goes down only, however often and in whatever way its dots and slashes are encoded."""
-    decoded = path
-    while (once_more := unquote(decoded)) != decoded:
-        decoded = once_more
-    if {".", ".."} & set(re.split(r"[/\\]", decoded)):
-        raise CallRefused("the path of the node has . or .. in it")
-    if "#" in path or "\\" in decoded:
-        raise CallRefused("the path of the node has a # or a backslash in it")
-
-
-def _quote(text: str) -> str:
-    """Percent-encode what may not stand in a URL, and keep what is encoded already."""
-    try:
-        return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe="%/:@!$&'()*+,;=~?-._")
-    except UnicodeEncodeError:
-        raise CallRefused("the path of the node is not valid Unicode") from None
-
-
-def _read_query(query: Any) -> list[tuple[str, str]]:
-    if query is None:
-        return []
-    if not isinstance(query, Mapping):
-        raise CallRefused("query of the input is not an object")
-    return [
-        (_encodable(name, "query"), _scalar(one, "query"))
-        for name, value in query.items()
-        for one in (value if isinstance(value, list) else [value])
-        if one is not None
-    ]
-
-
-def _read_headers(headers: Any, what: str) -> dict[str, str]:
-    if headers is None:
-        return {}
-    if not isinstance(headers, Mapping):
-        raise CallRefused(f"{what}: this is not an object")
-    read = {name: _scalar(value, what) for name, value in headers.items() if value is not None}
-    for name, value in read.items():
-        if _HEADER_NAME.fullmatch(name) is None or _HEADER_VALUE.fullmatch(value) is None:
-            raise CallRefused(f"{what}: one of them has a name or value that HTTP does not allow")
-    return read
-
-
-def _refuse_headers(headers: Mapping[str, str], reserved: frozenset[str]) -> None:
-    for name in _lower(headers):
-        if name in reserved or name.startswith("proxy-"):
-            raise CallRefused("a header is set that only Flowker, the configuration or its authentication sets")
-
-
-def _lower(headers: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(name.lower() for name in headers)
-
-
-def _scalar(value: Any, what: str) -> str:
-    if isinstance(value, str):
-        return _encodable(value, what)
-    if isinstance(value, bool | int | float | Decimal):
-        return jsontext.encode(value).decode()
-    raise CallRefused(f"{what}: only text, numbers, true and false can be sent there")
-
-
-def _encodable(text: str, what: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise CallRefused(f"{what}: a text is not valid Unicode") from None
-    return text
 
 
 def _encode_body(call: Call) -> bytes | None:
     content = {name: value for name, value in call.input.items() if name not in {"query", "headers"}}
     if not content and call.method in {"GET", "DELETE"}:
         return None
-    try:
-        return jsontext.encode(content)
-    except (TypeError, ValueError, RecursionError):
-        raise CallRefused("the input cannot be written as JSON") from None
-
-
-def _timeout_s(call: Call) -> float:
-    wanted = call.timeout_s if call.timeout_s is not None else call.configuration.config.get("timeout_seconds")
-    if wanted is None:
-        return TIMEOUT_DEFAULT_S
-    if not isinstance(wanted, int | float | Decimal) or isinstance(wanted, bool):
-        raise CallRefused("the timeout of the configuration is not a number")
-    return float(min(max(wanted, TIMEOUT_MIN_S), TIMEOUT_MAX_S))
-
-
-def _tracking(call: Call) -> dict[str, str]:
-    """The same idempotency key for every attempt of the node; a trace of its own for each (W3C Trace Context)."""
-    return {
-        "Idempotency-Key": f"{call.execution_id}:{quote(call.node_id, safe=_VISIBLE_ASCII)}",
-        "X-Flowker-Execution-Id": call.execution_id,
-        "traceparent": f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01",
-    }
-
-
-def _with_secrets(credentials: Credentials, headers: Mapping[str, str]) -> Credentials:
-    """The credentials, with the headers of the configuration that look like secrets counted as secrets."""
-    secrets = [value for name, value in headers.items() if _SECRET_NAME.search(name)]
-    return Credentials(credentials.headers, credentials.query, maskable([*credentials.secrets, *secrets]))
+    return encode_json(content)

@@ -55,6 +55,15 @@ PATIENCE_S = 10.0
 RECKONING_S = 0.05
 """Longer than it takes from reading the clock to going to sleep by what it showed."""
 
+ALLOWED_NETWORK = "127.0.0.1/32"
+"""Where the services of this process may call."""
+
+CLOSED_URL = "http://127.0.0.1:1"
+"""Nobody listens there."""
+
+REFUSED_URL = "http://127.0.0.2:1"
+"""An address that is not called."""
+
 DECIDE = {"action": "set_output", "output": {"decision": "approved"}}
 WAIT_AN_HOUR = {"action": "delay", "seconds": 3600}
 
@@ -180,6 +189,23 @@ class Api:
         """An execution that waits until its clock is turned."""
         return self.execution(WAIT_AN_HOUR)
 
+    def provider_configuration(self, config: Mapping[str, Any] | None = None, **members: Any) -> str:
+        """The id of an active configuration, of provider `http` unless told otherwise; its name nobody has."""
+        name = f"Configuration {next(self._numbers)}"
+        given = {"name": name, "providerId": "http", "config": config or {"base_url": CLOSED_URL}, **members}
+        return str(self.expect(201, "POST", "/v1/provider-configurations", given).json()["id"])
+
+    def active_caller(self, configuration_id: str) -> Workflow:
+        """An active workflow whose only step calls through a provider configuration."""
+        return self.move(self.create(self.calling(configuration_id)), "activate")
+
+    def calling(self, configuration_id: str) -> dict[str, Any]:
+        """The definition of a workflow whose only step calls through a provider configuration."""
+        definition = self.definition()
+        data = {"executorId": "http.request", "providerConfigId": configuration_id}
+        definition["nodes"][1] = {"id": "step1", "type": "executor", "data": data}
+        return definition
+
     def delete_all_workflows(self) -> None:
         while items := self.expect(200, "GET", "/v1/workflows?limit=100").json()["items"]:
             for item in items:
@@ -251,6 +277,7 @@ class World:
         environment = {
             "API_KEY": KEY,
             "FLOWKER_DATABASE_URL": f"sqlite:///{self._home / 'flowker.db'}",
+            "FLOWKER_EGRESS_ALLOW": ALLOWED_NETWORK,
             "FLOWKER_SHUTDOWN_GRACE_SECONDS": 0,
         }
         self._service = build(Settings.model_validate(environment), self.clock)
@@ -331,6 +358,16 @@ class World:
     def waiting_writes(self) -> int:
         return self._store._writer._queue.qsize()
 
+    def audited(self, event_type: str) -> list[dict[str, Any]]:
+        """What the audit trail has of a kind of event, in its order, with the context as it was told."""
+        statement = "SELECT * FROM audit_events WHERE event_type = ? ORDER BY sequence"
+
+        def read(connection: Any) -> list[dict[str, Any]]:
+            rows = connection.exec_driver_sql(statement, (event_type,)).mappings()
+            return [{**row, "context": json.loads(row["context"])} for row in rows]
+
+        return self._portal.call(self._store.read, read)
+
     def count(self, table: str) -> int:
         """How many rows a table has: for what no operation tells."""
         statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name is the test's
@@ -339,6 +376,10 @@ class World:
             return int(connection.exec_driver_sql(statement).scalar_one())
 
         return self._portal.call(self._store.read, read)
+
+    def files(self) -> bytes:
+        """Every byte that the store has on disk, its write-ahead log included."""
+        return b"".join(path.read_bytes() for path in sorted(self._home.iterdir()))
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         _clock_fails.set(self._clock_fails)

@@ -22,7 +22,7 @@ from schemathesis.checks import (
 
 from flowker.app import document_path
 from flowker.http.document import load
-from tests.conformance.conftest import CREDENTIALS, World
+from tests.conformance.conftest import CLOSED_URL, CREDENTIALS, REFUSED_URL, World
 
 EXAMPLES_MAX = settings().max_examples // 4
 FITS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
@@ -92,6 +92,15 @@ def overtaken_by(way: str) -> Step:
         world.overtake(lambda: world.api.ask("POST", f"/v1/workflows/{workflow_id}/{way}"))
 
     return step
+
+
+def of_any_state(_: World, request: Request) -> None:
+    """Whatever `If-Match` was generated, it is left out: it would name another state than the one there is."""
+    request.headers.pop("If-Match", None)
+
+
+def of_another_state(_: World, request: Request) -> None:
+    request.headers["If-Match"] = '"0"'
 
 
 def without_cursor(_: World, request: Request) -> None:
@@ -189,11 +198,97 @@ def of_seen_delivery(world: World, request: Request) -> None:
 
 # ANCHOR steps executor-configurations
 
+
 # ANCHOR steps provider-configurations
+def of_provider_configuration(world: World, request: Request) -> None:
+    of_id(request, world.api.provider_configuration())
+    unconditionally(world, request)
+
+
+def of_disabled_provider_configuration(world: World, request: Request) -> None:
+    of_provider_configuration(world, request)
+    [id_] = request.path_parameters.values()
+    world.api.expect(200, "POST", f"/v1/provider-configurations/{id_}/disable")
+
+
+def of_used_provider_configuration(world: World, request: Request) -> None:
+    of_provider_configuration(world, request)
+    [id_] = request.path_parameters.values()
+    world.api.active_caller(id_)
+
+
+def of_provider_configuration_of_refused_address(world: World, request: Request) -> None:
+    of_id(request, world.api.provider_configuration({"base_url": REFUSED_URL}))
+
+
+def provider_configuration_overtaken_by(way: str) -> Step:
+    """Somebody else changes the configuration between the request's reading and its writing."""
+
+    def step(world: World, request: Request) -> None:
+        [id_] = request.path_parameters.values()
+        world.overtake(lambda: world.api.ask("POST", f"/v1/provider-configurations/{id_}/{way}"))
+
+    return step
+
+
+def unconditionally(_: World, request: Request) -> None:
+    request.headers.pop("If-Match", None)
+
+
+def if_it_is_in_another_state(_: World, request: Request) -> None:
+    request.headers["If-Match"] = '"another"'
+
+
+def of_good_config(_: World, request: Request) -> None:
+    config = {"base_url": CLOSED_URL}
+    request.body = {**request.body, "name": str(uuid4()), "providerId": "http", "config": config}
+
+
+def of_bad_config(_: World, request: Request) -> None:
+    request.body = {**request.body, "config": {"base_uri": CLOSED_URL}}
+
+
+def of_taken_provider_configuration_name(world: World, request: Request) -> None:
+    taken = f"Taken {uuid4()}"
+    world.api.provider_configuration(name=taken)
+    request.body = {**request.body, "name": taken}
+
+
+def of_unknown_provider(_: World, request: Request) -> None:
+    request.body = {**request.body, "providerId": "fax"}
+
+
+def of_harmless_update(_: World, request: Request) -> None:
+    request.body = {name: value for name, value in request.body.items() if name not in {"name", "config"}}
+
 
 # ANCHOR steps dashboards
+def without_times(_: World, request: Request) -> None:
+    """Two random times may be a reversed range."""
+    request.query = {name: value for name, value in request.query.items() if name == "status"}
+
+
+def of_unknown_status(_: World, request: Request) -> None:
+    request.query = {**request.query, "status": "finished"}
+
 
 # ANCHOR steps audit
+
+
+def of_good_audit_query(_: World, request: Request) -> None:
+    """Without a made-up cursor, and without an end that may be before the beginning."""
+    request.query = {name: value for name, value in request.query.items() if name not in {"cursor", "dateTo"}}
+
+
+def of_every_audit_event(_: World, request: Request) -> None:
+    """Some filters allow for no type of event: the database is not even asked."""
+    request.query = {}
+
+
+def of_audit_event(world: World, request: Request) -> None:
+    world.api.draft()
+    [event] = world.api.expect(200, "GET", "/v1/audit-events?limit=1").json()["items"]
+    of_id(request, event["eventId"])
 
 
 HEALTH: Mapping[int, Sequence[Step]] = {200: [], 500: [no_clock], 503: [no_database]}
@@ -233,21 +328,22 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     },
     "getWorkflow": {200: [of_draft], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "updateWorkflow": {
-        200: [of_draft, of_good_definition],
+        200: [of_draft, of_good_definition, of_any_state],
         400: [of_draft, of_no_name],
         401: [of_draft, no_key],
         404: [of_good_definition],
-        409: [of_draft, of_good_definition, overtaken_by("activate")],
+        409: [of_draft, of_good_definition, of_any_state, overtaken_by("activate")],
         413: [of_draft, too_large],
-        422: [of_active, of_good_definition],
+        422: [of_active, of_good_definition, of_any_state],
         500: [of_draft, of_good_definition, no_database],
     },
     "deleteWorkflow": {
-        204: [of_inactive],
+        204: [of_inactive, of_any_state],
         400: [of_no_uuid],
         401: [of_draft, no_key],
         404: [],
-        422: [of_active],
+        409: [of_draft, of_another_state],
+        422: [of_active, of_any_state],
         500: [of_draft, no_database],
     },
     "cloneWorkflow": {
@@ -323,11 +419,93 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     # ANCHOR rows executor-configurations
     #
     # ANCHOR rows provider-configurations
+    "listProviderConfigurations": {
+        200: [without_cursor],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [without_cursor, no_database],
+    },
+    "createProviderConfiguration": {
+        201: [of_good_config],
+        400: [of_no_name],
+        401: [no_key],
+        404: [of_good_config, of_unknown_provider],
+        409: [of_good_config, of_taken_provider_configuration_name],
+        413: [too_large],
+        422: [of_good_config, of_bad_config],
+        500: [of_good_config, no_database],
+    },
+    "getProviderConfiguration": {
+        200: [of_provider_configuration],
+        400: [of_no_uuid],
+        401: [no_key],
+        404: [],
+        500: [no_database],
+    },
+    "updateProviderConfiguration": {
+        200: [of_provider_configuration, of_harmless_update],
+        400: [of_provider_configuration, of_no_object],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        409: [of_provider_configuration, if_it_is_in_another_state],
+        413: [of_provider_configuration, too_large],
+        422: [of_provider_configuration, of_bad_config],
+        500: [of_provider_configuration, no_database],
+    },
+    "deleteProviderConfiguration": {
+        204: [of_disabled_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        409: [of_used_provider_configuration],
+        500: [of_provider_configuration, no_database],
+    },
+    "enableProviderConfiguration": {
+        200: [of_disabled_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_disabled_provider_configuration, no_key],
+        404: [],
+        409: [of_disabled_provider_configuration, provider_configuration_overtaken_by("enable")],
+        422: [of_provider_configuration],
+        500: [of_disabled_provider_configuration, no_database],
+    },
+    "disableProviderConfiguration": {
+        200: [of_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        409: [of_used_provider_configuration],
+        422: [of_disabled_provider_configuration],
+        500: [of_provider_configuration, no_database],
+    },
+    "testProviderConfiguration": {
+        200: [of_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        422: [of_provider_configuration_of_refused_address],
+        500: [of_provider_configuration, no_database],
+    },
     #
     # ANCHOR rows dashboards
     #
+    "getWorkflowSummary": {200: [], 401: [no_key], 500: [no_database]},
+    "getExecutionSummary": {
+        200: [without_times],
+        400: [of_unknown_status],
+        401: [no_key],
+        500: [without_times, no_database],
+    },
     # ANCHOR rows audit
     #
+    "searchAuditEvents": {
+        200: [of_good_audit_query],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [of_every_audit_event, no_database],
+    },
+    "getAuditEventById": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
+    "verifyAuditHashChain": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "triggerWebhook": WEBHOOK,
     "triggerWebhookGet": WEBHOOK,
     "triggerWebhookPut": WEBHOOK,

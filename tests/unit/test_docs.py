@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import permutations
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import executions, nodes, retries, workflows
+from flowker.domain import executions, nodes, provider_configurations, retries, secrets, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
 from flowker.executors import connectivity, http, responses
 from flowker.http.document import load
@@ -261,6 +262,34 @@ class TestCalls:
         ]
 
         assert {int(number) for number in re.findall(r"[0-9]{3}", listed)} == {*responses._RETRYABLE, 500, 599}
+
+
+class TestConfigurations:
+    def test_the_diagram_of_a_provider_configuration_is_its_life(self) -> None:
+        """It leads from each status to the other one, and out of both."""
+        arrows = transitions("docs/configurations.md", 0)
+        statuses = get_args(provider_configurations.Status)
+
+        assert {(source, target) for source, target, _ in arrows} == {
+            ("[*]", "active"),
+            *permutations(statuses, 2),
+            *((status, "[*]") for status in statuses),
+        }
+
+    def test_the_diagram_of_a_provider_configuration_names_its_operations(self) -> None:
+        """Each label that is no creation and no deletion is the last segment of a path."""
+        labels = {label for _, _, label in transitions("docs/configurations.md", 0)} - {"create", "delete"}
+        paths = load(document_path())["paths"]
+
+        assert {f"/v1/provider-configurations/{{id}}/{label}" for label in labels} <= paths.keys()
+
+    def test_the_names_of_secrets_are_the_ones_listed(self) -> None:
+        """And so are the exceptions."""
+        [told] = re.findall(r"^A member is secret (.+?)\. ", read("docs/configurations.md"), re.MULTILINE | re.DOTALL)
+        listed, exceptions = [re.findall(r"`(\w+)`", part) for part in told.split("except")]
+
+        assert listed == secrets._NAME.pattern.split("|")
+        assert set(exceptions) == secrets._PUBLIC
 
 
 class TestArchitecture:

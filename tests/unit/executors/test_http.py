@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from flowker.executors.calls import Call
-from flowker.executors.http import join_url, prepare
+from flowker.executors.http import prepare
 from flowker.executors.refusals import CallRefused
+from flowker.executors.requests import join_url
 
 BASE = "https://example.com/v1"
 BEARER = {"auth": {"type": "bearer", "config": {"token": "t0ken-of-mine"}}}
