@@ -113,14 +113,6 @@ class Caller:
             return CallFailed("the call failed inside of Flowker", retryable=False)
 
 
-async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
-    host = url.raw_host or ""
-    try:
-        return [str(ipaddress.ip_address(host))]
-    except ValueError:  # it is a name
-        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
-
-
 async def _send_in_time(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
     deadline = asyncio.timeout(request.timeout_s)
     try:
@@ -147,6 +139,14 @@ async def _send(session: aiohttp.ClientSession, request: OutgoingRequest) -> Cal
                 return await read_result(response, request)
             request = next_request(request, response.status, location)
     raise CallRefused(f"the far side redirects more than {REDIRECTS_MAX} times")
+
+
+async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
+    host = url.raw_host or ""
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:  # it is a name
+        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
 
 
 def _with_query(url: URL, parameters: Mapping[str, str]) -> URL:
