@@ -103,6 +103,7 @@ def probe_of(config: Mapping[str, Any], url: URL, credentials: Credentials) -> O
         body=None,
         timeout_s=TIMEOUT_DEFAULT_S,
         success_status_codes=None,
+        allow_redirects=config.get("allow_redirects") is True,
         credentials=_with_secrets(credentials, fixed),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowker.executors.calls import Call
-from flowker.executors.http import prepare
+from flowker.executors.http import prepare, probe
 from flowker.executors.refusals import CallRefused
 
 BASE = "https://example.com/v1"
@@ -195,3 +195,16 @@ def test_headers_that_look_like_secrets_are_masked(call_to: CallTo) -> None:
     request = prepare(call_to(BASE, {**BEARER, "headers": {"X-Api-Key": "s3cret!", "X-Tenant": "tenant-1"}}))
 
     assert request.credentials.mask("s3cret! tenant-1 t0ken-of-mine") == "******** tenant-1 ********"
+
+
+def test_the_probe_is_made_as_a_call_is() -> None:
+    """GET of the base URL with the headers and credentials of the configuration; redirects as they are allowed."""
+    request = probe({"base_url": f"{BASE}/", **BEARER, "headers": {"X-Tenant": "t1"}, "allow_redirects": True})
+
+    assert (request.method, str(request.url), request.body) == ("GET", f"{BASE}/", None)
+    assert request.headers["X-Tenant"] == "t1"
+    assert request.credentials.headers == {"Authorization": "Bearer t0ken-of-mine"}
+    assert request.allow_redirects
+    assert not probe({"base_url": BASE}).allow_redirects
+    with pytest.raises(CallRefused, match="only Flowker"):
+        probe({"base_url": BASE, **BEARER, "headers": {"Authorization": "Bearer other"}})

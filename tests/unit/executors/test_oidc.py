@@ -3,13 +3,16 @@
 import asyncio
 import base64
 import gzip
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, TCPConnector, web
+from aiohttp.test_utils import TestServer
 
 from flowker.executors.authentication import Grant
 from flowker.executors.calls import Call, CallFailed, CallSucceeded
@@ -327,6 +330,25 @@ async def test_a_token_endpoint_that_is_none_is_refused(
 
     assert isinstance(result, CallFailed)
     assert not result.retryable
+    assert issuer.given == 0
+
+
+async def test_a_secret_is_not_sent_without_tls(issuer: Issuer) -> None:
+    """By an issuer that has TLS itself: somebody else may have written its configuration."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(Path(__file__).parent / "untrusted.pem")
+    application = web.Application()
+    application.router.add_get("/.well-known/openid-configuration", issuer.answer)
+    server = TestServer(application, scheme="https")
+    await server.start_server(ssl=tls)
+    url = str(server.make_url("")).rstrip("/")
+    issuer.metadata = {"issuer": url}
+
+    async with ClientSession(connector=TCPConnector(ssl=False)) as trusting:
+        result = await Tokens().get(trusting, Grant(url, "flowker", SECRET))
+    await server.close()
+
+    assert result == CallFailed("the issuer wants the secret sent without TLS", retryable=False)
     assert issuer.given == 0
 
 
