@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 
+
 class ExecutionCreateOutput(TypedDict):
     executionId: NotRequired[str]
     startedAt: NotRequired[str]
     status: NotRequired[str]
     workflowId: NotRequired[str]
+
 
 
 class ErrorResponse(TypedDict):
@@ -19,10 +21,13 @@ class ErrorResponse(TypedDict):
     fields: NotRequired[dict[str, str]]
 
 
-WorkflowStatus: TypeAlias = Literal["draft", "active", "inactive"]
+
+WorkflowStatus: TypeAlias = Literal['draft', 'active', 'inactive']
 
 
-ExecutionState: TypeAlias = Literal["pending", "running", "completed", "failed"]
+
+ExecutionState: TypeAlias = Literal['pending', 'running', 'completed', 'failed']
+
 
 
 class Position(TypedDict):
@@ -30,12 +35,14 @@ class Position(TypedDict):
     y: NotRequired[float]
 
 
+
 class Node(TypedDict):
     id: str
-    type: Literal["trigger", "executor", "conditional", "action"]
+    type: Literal['trigger', 'executor', 'conditional', 'action']
     name: NotRequired[str]
     position: NotRequired[Position]
     data: NotRequired[dict[str, Any]]
+
 
 
 class Edge(TypedDict):
@@ -47,8 +54,10 @@ class Edge(TypedDict):
     label: NotRequired[str]
 
 
+
 class Metadata(TypedDict):
     timeoutSeconds: NotRequired[int]
+
 
 
 class WorkflowInput(TypedDict):
@@ -59,8 +68,10 @@ class WorkflowInput(TypedDict):
     metadata: NotRequired[Metadata]
 
 
+
 class CloneInput(TypedDict):
     name: str
+
 
 
 class WorkflowCreateOutput(TypedDict):
@@ -68,6 +79,7 @@ class WorkflowCreateOutput(TypedDict):
     status: WorkflowStatus
     version: str
     createdAt: str
+
 
 
 class Workflow(TypedDict):
@@ -83,14 +95,17 @@ class Workflow(TypedDict):
     updatedAt: str
 
 
+
 class WorkflowList(TypedDict):
     items: list[Workflow]
     nextCursor: str
     hasMore: bool
 
 
+
 class ExecuteInput(TypedDict):
     inputData: dict[str, Any]
+
 
 
 class ExecutionStatus(TypedDict):
@@ -104,22 +119,25 @@ class ExecutionStatus(TypedDict):
     errorMessage: str | None
 
 
+
 class ExecutionList(TypedDict):
     items: list[ExecutionStatus]
     nextCursor: str
     hasMore: bool
 
 
+
 class StepResult(TypedDict):
     stepNumber: int
     stepName: str
     nodeId: str
-    status: Literal["completed", "failed", "skipped"]
+    status: Literal['completed', 'failed', 'skipped']
     output: Any
     executedAt: str
     durationMs: int
     errorMessage: str | None
     attempts: int
+
 
 
 class ExecutionResults(TypedDict):
@@ -133,18 +151,21 @@ class ExecutionResults(TypedDict):
     errorMessage: str | None
 
 
+
 class Version(TypedDict):
     version: str
     requestDate: str
 
 
+
 class HealthCheck(TypedDict):
-    status: Literal["healthy", "unhealthy"]
+    status: Literal['healthy', 'unhealthy']
     message: str
 
 
+
 class Health(TypedDict):
-    status: Literal["healthy", "unhealthy"]
+    status: Literal['healthy', 'unhealthy']
     version: str
     uptime: str
     timestamp: str
