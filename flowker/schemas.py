@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 
-
 class ExecutionCreateOutput(TypedDict):
     executionId: NotRequired[str]
     startedAt: NotRequired[str]
     status: NotRequired[str]
     workflowId: NotRequired[str]
-
 
 
 class ErrorResponse(TypedDict):
@@ -21,13 +19,10 @@ class ErrorResponse(TypedDict):
     fields: NotRequired[dict[str, str]]
 
 
-
-WorkflowStatus: TypeAlias = Literal['draft', 'active', 'inactive']
-
+WorkflowStatus: TypeAlias = Literal["draft", "active", "inactive"]
 
 
-ExecutionState: TypeAlias = Literal['pending', 'running', 'completed', 'failed']
-
+ExecutionState: TypeAlias = Literal["pending", "running", "completed", "failed"]
 
 
 class Position(TypedDict):
@@ -35,14 +30,12 @@ class Position(TypedDict):
     y: NotRequired[float]
 
 
-
 class Node(TypedDict):
     id: str
-    type: Literal['trigger', 'executor', 'conditional', 'action']
+    type: Literal["trigger", "executor", "conditional", "action"]
     name: NotRequired[str]
     position: NotRequired[Position]
     data: NotRequired[dict[str, Any]]
-
 
 
 class Edge(TypedDict):
@@ -54,10 +47,8 @@ class Edge(TypedDict):
     label: NotRequired[str]
 
 
-
 class Metadata(TypedDict):
     timeoutSeconds: NotRequired[int]
-
 
 
 class WorkflowInput(TypedDict):
@@ -68,10 +59,8 @@ class WorkflowInput(TypedDict):
     metadata: NotRequired[Metadata]
 
 
-
 class CloneInput(TypedDict):
     name: str
-
 
 
 class WorkflowCreateOutput(TypedDict):
@@ -79,7 +68,6 @@ class WorkflowCreateOutput(TypedDict):
     status: WorkflowStatus
     version: str
     createdAt: str
-
 
 
 class Workflow(TypedDict):
@@ -95,17 +83,14 @@ class Workflow(TypedDict):
     updatedAt: str
 
 
-
 class WorkflowList(TypedDict):
     items: list[Workflow]
     nextCursor: str
     hasMore: bool
 
 
-
 class ExecuteInput(TypedDict):
     inputData: dict[str, Any]
-
 
 
 class ExecutionStatus(TypedDict):
@@ -119,25 +104,22 @@ class ExecutionStatus(TypedDict):
     errorMessage: str | None
 
 
-
 class ExecutionList(TypedDict):
     items: list[ExecutionStatus]
     nextCursor: str
     hasMore: bool
 
 
-
 class StepResult(TypedDict):
     stepNumber: int
     stepName: str
     nodeId: str
-    status: Literal['completed', 'failed', 'skipped']
+    status: Literal["completed", "failed", "skipped"]
     output: Any
     executedAt: str
     durationMs: int
     errorMessage: str | None
     attempts: int
-
 
 
 class ExecutionResults(TypedDict):
@@ -151,22 +133,69 @@ class ExecutionResults(TypedDict):
     errorMessage: str | None
 
 
-
 class Version(TypedDict):
     version: str
     requestDate: str
 
 
-
 class HealthCheck(TypedDict):
-    status: Literal['healthy', 'unhealthy']
+    status: Literal["healthy", "unhealthy"]
     message: str
 
 
-
 class Health(TypedDict):
-    status: Literal['healthy', 'unhealthy']
+    status: Literal["healthy", "unhealthy"]
     version: str
     uptime: str
     timestamp: str
     checks: dict[str, HealthCheck]
+
+
+class CatalogExecutor(TypedDict):
+    id: str
+    name: str
+    category: str
+    version: str
+    providerId: str
+    schema: str
+
+
+class CatalogTrigger(TypedDict):
+    id: str
+    name: str
+    version: str
+    schema: str
+
+
+class CatalogProvider(TypedDict):
+    id: str
+    name: str
+    description: str
+    version: str
+    configSchema: str
+
+
+class CatalogTemplate(TypedDict):
+    id: str
+    name: str
+    description: str
+    version: str
+    category: str
+    paramSchema: str
+
+
+class CatalogValidation(TypedDict):
+    valid: Literal[True]
+
+
+class CatalogExecutorConfig(TypedDict):
+    config: dict[str, Any]
+
+
+class CatalogTemplateParameters(TypedDict):
+    params: dict[str, Any]
+
+
+class WorkflowFromTemplateInput(TypedDict):
+    templateId: str
+    params: dict[str, Any]

@@ -74,3 +74,12 @@ def _stored(row: AnyRow) -> StoredProviderConfiguration:
         last_tested_at=row.last_tested_at,
         last_test=None if row.last_test is None else jsontext.decode(row.last_test),
     )
+
+
+def list_active(connection: Connection, provider_id: str | None, limit: int) -> list[tuple[str, str]]:
+    """Id and name of active configurations, the first by name; of one provider or of all of them."""
+    table = provider_configurations
+    query = select(table.c.id, table.c.name).where(table.c.status == "active")
+    if provider_id is not None:
+        query = query.where(table.c.provider_id == provider_id)
+    return [(row.id, row.name) for row in connection.execute(query.order_by(table.c.name, table.c.id).limit(limit))]

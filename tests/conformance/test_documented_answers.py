@@ -186,6 +186,51 @@ def of_seen_delivery(world: World, request: Request) -> None:
 
 
 # ANCHOR steps catalog
+def in_catalog(id_: str) -> Step:
+    return lambda _, request: of_id(request, id_)
+
+
+def of_no_catalog_id(_: World, request: Request) -> None:
+    of_id(request, "x" * 101)
+
+
+def of_good_config(_: World, request: Request) -> None:
+    request.body = {"config": {"accountId": str(uuid4())}}
+
+
+def of_bad_config(_: World, request: Request) -> None:
+    request.body = {"config": {"accountId": "not-a-uuid"}}
+
+
+def of_good_parameters(world: World, request: Request) -> None:
+    """Of the template of payments, with a name and a configuration that nobody has."""
+    request.body = {
+        **request.body,
+        "params": {
+            "workflowName": f"Payments {uuid4()}",
+            "providerConfigId": world.configure("http"),
+            "currency": "BRL",
+        },
+    }
+
+
+def of_bad_parameters(world: World, request: Request) -> None:
+    of_good_parameters(world, request)
+    request.body["params"]["currency"] = "real"
+
+
+def of_known_template(_: World, request: Request) -> None:
+    request.body = {**request.body, "templateId": "payment-validation"}
+
+
+def of_unknown_template(_: World, request: Request) -> None:
+    request.body = {**request.body, "templateId": f"template-{uuid4()}"}
+
+
+def of_taken_workflow_name(world: World, request: Request) -> None:
+    request.body["params"]["workflowName"] = world.api.draft().name
+
+
 
 # ANCHOR steps executor-configurations
 
