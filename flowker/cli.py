@@ -4,7 +4,6 @@ On SIGTERM and SIGINT `serve` ends as soon as what is in flight has come to the 
 does: by SIGTERM itself (143 to a shell), or with 130 after SIGINT. A supervisor sees that the service was stopped.
 """
 
-import asyncio
 import contextlib
 import os
 import queue
@@ -26,7 +25,6 @@ from uvicorn.supervisors import ChangeReload
 from flowker import __version__, demo
 from flowker.app import StoreInUse, build, check_document, document_path
 from flowker.logs import configure_logs
-from flowker.seeds import add_http_configuration
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.database import DatabaseUnusable, path_beside, upgrade
 
@@ -117,7 +115,7 @@ def run_demo(
     access = _grant(_load_settings(None, None), may_make_key=url is None)
     with _service_for_demo(url, access.settings) as address:
         client = demo.Client(address, access.key)
-        sample = demo.Sample(_configure_screening(access.settings, screening_url) if screening_url else None)
+        sample = demo.Sample(demo.ensure_screening(client, screening_url) if screening_url else None)
         out.print(f"Service    {address}")
         out.print(f"Workflow   {demo.ensure_sample(client, sample)} is active")
         accepted = demo.send_payment(client, sample)
@@ -324,7 +322,3 @@ def _run_and_tell(server: _Server, tell: Callable[[BaseException], None]) -> Non
         server.run()
     except BaseException as error:  # noqa: BLE001 - it is raised where the demo is waiting
         tell(error)
-
-
-def _configure_screening(settings: Settings, screening_url: str) -> str:
-    return asyncio.run(add_http_configuration(settings.database_url, "Screening (sample)", screening_url))

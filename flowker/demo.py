@@ -8,6 +8,7 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +101,8 @@ class Sample:
 
     @property
     def _mark(self) -> str:
-        """Tells the workflows of several screening services apart."""
-        return (self.screening_configuration_id or "")[:8]
+        """Tells the workflows of several screening services apart: ids that are made together begin alike."""
+        return (self.screening_configuration_id or "")[-8:]
 
 
 PLAIN = Sample()
@@ -150,15 +151,21 @@ def has_workflows(client: Client) -> bool:
 
 def find_sample(client: Client, sample: Sample = PLAIN) -> dict[str, Any] | None:
     """The sample workflow, if the service has it."""
-    cursor = ""
-    while True:
-        page = client.expect(200, "GET", f"/v1/workflows?limit=100&sortBy=name&cursor={cursor}").body
-        for workflow in page["items"]:
-            if workflow["name"] == sample.name:
-                return dict(workflow)
-        if not page["hasMore"]:
-            return None
-        cursor = page["nextCursor"]
+    return _find_by_name(client, "/v1/workflows", sample.name)
+
+
+def ensure_screening(client: Client, url: str) -> str:
+    """The id of the active configuration for the screening service at an address, made when it is not there."""
+    path = "/v1/provider-configurations"
+    name = f"Screening (sample) {str(uuid.uuid5(uuid.NAMESPACE_URL, url))[:8]}"
+    found = _find_by_name(client, path, name)
+    if found is None:
+        wanted = {"name": name, "providerId": "http", "config": {"base_url": url}}
+        found = client.expect(201, "POST", path, wanted).body
+    configuration_id = str(found["id"])
+    if found["status"] == "disabled":
+        client.expect(200, "POST", f"{path}/{configuration_id}/enable")
+    return configuration_id
 
 
 def send_payment(client: Client, sample: Sample = PLAIN) -> Answer:
@@ -184,6 +191,19 @@ def curl(url: str, key: str | None) -> str:
     shown = f" \\\n  -H {quote}X-API-Key: {key}{quote}" if key else ""
     content = "-H 'Content-Type: application/json'"
     return f"curl -i {url}/v1/webhooks/{WEBHOOK_PATH}{shown} \\\n  {content} \\\n  -d '{PAYMENT}'"
+
+
+def _find_by_name(client: Client, path: str, name: str) -> dict[str, Any] | None:
+    """The item of a list that has the name."""
+    cursor = ""
+    while True:
+        page = client.expect(200, "GET", f"{path}?limit=100&sortBy=name&cursor={cursor}").body
+        for item in page["items"]:
+            if item["name"] == name:
+                return dict(item)
+        if not page["hasMore"]:
+            return None
+        cursor = page["nextCursor"]
 
 
 def _trigger(webhook_path: str) -> dict[str, Any]:

@@ -199,3 +199,68 @@ class CatalogTemplateParameters(TypedDict):
 class WorkflowFromTemplateInput(TypedDict):
     templateId: str
     params: dict[str, Any]
+
+
+ProviderConfigurationStatus: TypeAlias = Literal["active", "disabled"]
+
+
+class ProviderConfigurationMetadata(TypedDict):
+    pass
+
+
+class ProviderConfigurationInput(TypedDict):
+    name: str
+    description: NotRequired[str]
+    providerId: str
+    config: dict[str, Any]
+    metadata: NotRequired[ProviderConfigurationMetadata]
+
+
+class ProviderConfigurationUpdate(TypedDict):
+    name: NotRequired[str]
+    description: NotRequired[str]
+    config: NotRequired[dict[str, Any]]
+    metadata: NotRequired[ProviderConfigurationMetadata]
+
+
+class ProviderConfigurationCreateOutput(TypedDict):
+    id: str
+    name: str
+    status: ProviderConfigurationStatus
+    createdAt: str
+
+
+class ProviderConfiguration(TypedDict):
+    id: str
+    name: str
+    description: str
+    providerId: str
+    config: dict[str, Any]
+    status: ProviderConfigurationStatus
+    metadata: ProviderConfigurationMetadata
+    createdAt: str
+    updatedAt: str
+
+
+class ProviderConfigurationList(TypedDict):
+    items: list[ProviderConfiguration]
+    nextCursor: str
+    hasMore: bool
+
+
+class ProviderConfigurationTestStage(TypedDict):
+    name: Literal["dns_resolution", "connectivity", "authentication", "end_to_end"]
+    status: Literal["passed", "failed", "skipped"]
+    message: str
+    durationMs: int
+    details: dict[str, Any]
+    error: str | None
+
+
+class ProviderConfigurationTestResult(TypedDict):
+    overallStatus: Literal["passed", "failed", "partial"]
+    stages: list[ProviderConfigurationTestStage]
+    summary: str
+    durationMs: int
+    startedAt: str
+    completedAt: str

@@ -1,12 +1,16 @@
 """The one way out: a pooled client that sends what executors prepare, within their bounds, and never raises."""
 
 import asyncio
+import ipaddress
+import socket
+import ssl
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import structlog
+from aiohttp.abc import AbstractResolver
 from structlog.contextvars import bound_contextvars
 from yarl import URL
 
@@ -40,11 +44,21 @@ class Caller:
     """Makes calls over one pool of connections.
 
     `egress_allow` names the networks that may be called although they are not public. The rule belongs to the pool:
-    a connection that is kept alive was made under it.
+    a connection that is kept alive was made under it. Names are resolved and certificates are trusted as the system
+    does it, unless a resolver or a context is given.
     """
 
-    def __init__(self, *, egress_allow: Sequence[str] = (), connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        *,
+        egress_allow: Sequence[str] = (),
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._egress = Egress(egress_allow)
+        self._resolver = resolver
+        self._tls = tls
         self._connect_timeout_s = connect_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -52,7 +66,9 @@ class Caller:
         connector = aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX,
             limit_per_host=CONNECTIONS_PER_ORIGIN_MAX,
+            resolver=self._resolver,
             socket_factory=self._egress.open_socket,
+            ssl=self._tls or True,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -66,6 +82,14 @@ class Caller:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def resolve(self, url: URL) -> list[str]:
+        """The addresses of a URL's host that calls may go to.
+
+        Raises `AddressNotAllowed` if it has none but others, any other `OSError` if it does not resolve. This is to
+        tell somebody: what may be connected to is checked again where it is connected.
+        """
+        return self._egress.select(await _addresses(url, self._resolver or aiohttp.ThreadedResolver()))
 
     async def call(self, call: Call) -> CallResult:
         """Make one attempt. Whatever happens is a result; only being cancelled is raised."""
@@ -87,6 +111,14 @@ class Caller:
             place = traceback.format_tb(error.__traceback__)
             _log.error("call_broke", error=type(error).__name__, place=place)
             return CallFailed("the call failed inside of Flowker", retryable=False)
+
+
+async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
+    host = url.raw_host or ""
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:  # it is a name
+        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
 
 
 async def _send_in_time(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:

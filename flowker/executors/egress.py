@@ -51,6 +51,16 @@ REFUSED_IPV6 = tuple(
     )
 )
 
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+COMPATIBLE = ipaddress.IPv6Network("::/96")
+
+HOST_CHARACTERS_MAX = 254
+"""253, and the dot at the end."""
+
+LABEL_CHARACTERS_MAX = 63
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 
 
@@ -68,13 +78,29 @@ class Egress:
         self._allowed = tuple(ipaddress.ip_network(network) for network in allow)
 
     def allows(self, address: str) -> bool:
-        """Whether calls may go to an address, given as text, with or without an IPv6 zone."""
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        """Whether calls may go to an address, given as text, with or without an IPv6 zone.
+
+        One that carries an IPv4 address needs both to be allowed: whoever allows NAT64 does not allow the metadata
+        service behind it. What is no address leads nowhere.
+        """
+        parsed = _parse(address)
+        if parsed is None:
+            return False
+        carried = _carried(parsed)
+        if carried is not None and not self.allows(str(carried)):
+            return False
         if any(parsed in network for network in self._allowed):
             return True
         if isinstance(parsed, ipaddress.IPv4Address):
             return not any(parsed in network for network in REFUSED_IPV4)
         return parsed in GLOBAL_IPV6 and not any(parsed in network for network in REFUSED_IPV6)
+
+    def select(self, addresses: Sequence[str]) -> list[str]:
+        """Those of the addresses that calls may go to; `AddressNotAllowed` if there are none."""
+        allowed = [address for address in addresses if self.allows(address)]
+        if not allowed:
+            raise AddressNotAllowed
+        return allowed
 
     def open_socket(self, addr_info: AddrInfo) -> socket.socket:
         """A socket for an address that is about to be connected to, or `AddressNotAllowed`."""
@@ -90,3 +116,31 @@ def check_url(url: URL) -> None:
         raise CallRefused("the URL is not an http or https URL")
     if url.user is not None or url.password is not None:
         raise CallRefused("the URL has a user name or password in it")
+    if not _is_host(url.raw_host or ""):
+        raise CallRefused("the URL has no valid host")
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is an address, or a name that can be asked for (RFC 1035, section 2.3.4). Libraries raise if not."""
+    if ":" in host:
+        return _parse(host) is not None
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= HOST_CHARACTERS_MAX and all(0 < len(label) <= LABEL_CHARACTERS_MAX for label in labels)
+
+
+def _parse(address: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _carried(address: IPAddress) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that is reached in the end, if an IPv6 address carries one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in NAT64 or (address in COMPATIBLE and int(address) > 1):  # :: and ::1 are themselves
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

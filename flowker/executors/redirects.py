@@ -35,9 +35,9 @@ def next_request(request: OutgoingRequest, status: int, location: str) -> Outgoi
 def _resolve(base: URL, location: str) -> URL:
     try:
         url = base.join(URL(location)).with_fragment(None)
-    except ValueError:
+        check_url(url)
+    except ValueError:  # some URLs are taken at first and break when they are looked at
         raise CallRefused("the far side redirects to something that is not a URL") from None
-    check_url(url)
     return url
 
 

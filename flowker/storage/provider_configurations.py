@@ -2,19 +2,29 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
+from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
+from sqlalchemy.exc import IntegrityError
 
 from flowker import jsontext
+from flowker.domain.errors import (
+    ChangedMeanwhile,
+    ProviderConfigurationNameTaken,
+    ProviderConfigurationNotFound,
+)
+from flowker.storage.pages import Listing, Page, Phase, Query, read_page
 from flowker.storage.statements import AnyRow
 from flowker.storage.tables import provider_configurations
+
+STATUSES: Final = ("active", "disabled")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredProviderConfiguration:
-    """`config` has its secrets sealed; `revision` rises with every change."""
+    """`config` has its secrets sealed; `revision` rises with every change, and not with a test."""
 
     id: str
     name: str
@@ -31,24 +41,30 @@ class StoredProviderConfiguration:
 
 
 def insert(connection: Connection, configuration: StoredProviderConfiguration) -> None:
-    connection.execute(
-        insert_into(provider_configurations).values(
-            id=configuration.id,
-            name=configuration.name,
-            description=configuration.description,
-            provider_id=configuration.provider_id,
-            config=jsontext.encode(configuration.config).decode(),
-            status=configuration.status,
-            metadata=jsontext.encode(configuration.metadata).decode(),
-            revision=configuration.revision,
-            created_at=configuration.created_at,
-            updated_at=configuration.updated_at,
+    """Raises `ProviderConfigurationNameTaken`."""
+    try:
+        connection.execute(
+            insert_into(provider_configurations).values(
+                id=configuration.id,
+                provider_id=configuration.provider_id,
+                created_at=configuration.created_at,
+                **_columns(configuration),
+            )
         )
-    )
+    except IntegrityError:
+        raise ProviderConfigurationNameTaken from None
 
 
 def get(connection: Connection, id_: str) -> StoredProviderConfiguration | None:
     return find(connection, [id_]).get(id_)
+
+
+def require(connection: Connection, id_: str) -> StoredProviderConfiguration:
+    """Raises `ProviderConfigurationNotFound`."""
+    found = get(connection, id_)
+    if found is None:
+        raise ProviderConfigurationNotFound
+    return found
 
 
 def find(connection: Connection, ids: Iterable[str]) -> dict[str, StoredProviderConfiguration]:
@@ -57,6 +73,81 @@ def find(connection: Connection, ids: Iterable[str]) -> dict[str, StoredProvider
         select(provider_configurations).where(provider_configurations.c.id.in_(sorted(set(ids))))
     )
     return {row.id: _stored(row) for row in rows}
+
+
+def replace(connection: Connection, configuration: StoredProviderConfiguration, expected_revision: int) -> None:
+    """Write over the expected revision; what is known of tests stays.
+
+    Raises `ProviderConfigurationNotFound`, `ChangedMeanwhile` and `ProviderConfigurationNameTaken`.
+    """
+    try:
+        written = connection.execute(
+            update(provider_configurations)
+            .where(*_is(configuration.id, expected_revision))
+            .values(**_columns(configuration))
+        )
+    except IntegrityError:
+        raise ProviderConfigurationNameTaken from None
+    if not written.rowcount:
+        require(connection, configuration.id)
+        raise ChangedMeanwhile
+
+
+def delete(connection: Connection, id_: str) -> None:
+    """Raises `ProviderConfigurationNotFound`."""
+    deleted = connection.execute(delete_from(provider_configurations).where(provider_configurations.c.id == id_))
+    if not deleted.rowcount:
+        raise ProviderConfigurationNotFound
+
+
+def record_test(connection: Connection, id_: str, revision: int, tested_at: str, result: dict[str, Any]) -> None:
+    """Keep the result of a test with the revision that was tested; of another one it says nothing."""
+    connection.execute(
+        update(provider_configurations)
+        .where(*_is(id_, revision))
+        .values(last_tested_at=tested_at, last_test=jsontext.encode(result).decode())
+    )
+
+
+def list_page(
+    connection: Connection,
+    *,
+    status: str | None = None,
+    provider_id: str | None = None,
+    limit: int = 10,
+    cursor: str | None = None,
+    sort_by: str = "createdAt",
+    sort_order: str = "DESC",
+) -> Page[StoredProviderConfiguration]:
+    """A page sorted by `createdAt`, `updatedAt` or `name`."""
+    query = Query(status, {"provider_id": provider_id}, limit, cursor, sort_by, sort_order)
+    return read_page(connection, _listing, query)
+
+
+def _columns(configuration: StoredProviderConfiguration) -> dict[str, Any]:
+    """What a change may write."""
+    return {
+        "name": configuration.name,
+        "description": configuration.description,
+        "config": jsontext.encode(configuration.config).decode(),
+        "status": configuration.status,
+        "metadata": jsontext.encode(configuration.metadata).decode(),
+        "revision": configuration.revision,
+        "updated_at": configuration.updated_at,
+    }
+
+
+def _is(id_: str, revision: int) -> tuple[Any, ...]:
+    return provider_configurations.c.id == id_, provider_configurations.c.revision == revision
+
+
+def list_active(connection: Connection, provider_id: str | None, limit: int) -> list[tuple[str, str]]:
+    """Id and name of active configurations, the first by name; of one provider or of all of them."""
+    table = provider_configurations
+    query = select(table.c.id, table.c.name).where(table.c.status == "active")
+    if provider_id is not None:
+        query = query.where(table.c.provider_id == provider_id)
+    return [(row.id, row.name) for row in connection.execute(query.order_by(table.c.name, table.c.id).limit(limit))]
 
 
 def _stored(row: AnyRow) -> StoredProviderConfiguration:
@@ -76,10 +167,17 @@ def _stored(row: AnyRow) -> StoredProviderConfiguration:
     )
 
 
-def list_active(connection: Connection, provider_id: str | None, limit: int) -> list[tuple[str, str]]:
-    """Id and name of active configurations, the first by name; of one provider or of all of them."""
-    table = provider_configurations
-    query = select(table.c.id, table.c.name).where(table.c.status == "active")
-    if provider_id is not None:
-        query = query.where(table.c.provider_id == provider_id)
-    return [(row.id, row.name) for row in connection.execute(query.order_by(table.c.name, table.c.id).limit(limit))]
+_statuses = {status: provider_configurations.c.status == status for status in STATUSES}
+
+_listing = Listing(
+    name="provider-configurations",
+    source=provider_configurations,
+    columns=tuple(provider_configurations.columns),
+    id=provider_configurations.c.id,
+    sorts={
+        "createdAt": [Phase(provider_configurations.c.created_at, _statuses)],
+        "updatedAt": [Phase(provider_configurations.c.updated_at, _statuses)],
+        "name": [Phase(provider_configurations.c.name, _statuses)],
+    },
+    make=_stored,
+)

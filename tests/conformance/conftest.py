@@ -5,6 +5,7 @@ It runs in an event loop of its own: a test may ask from any thread, and from th
 """
 
 import asyncio
+import inspect
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -54,6 +55,15 @@ PATIENCE_S = 10.0
 
 RECKONING_S = 0.05
 """Longer than it takes from reading the clock to going to sleep by what it showed."""
+
+ALLOWED_NETWORK = "127.0.0.1/32"
+"""Where the services of this process may call."""
+
+CLOSED_URL = "http://127.0.0.1:1"
+"""Nobody listens there."""
+
+REFUSED_URL = "http://127.0.0.2:1"
+"""An address that is not called."""
 
 DECIDE = {"action": "set_output", "output": {"decision": "approved"}}
 WAIT_AN_HOUR = {"action": "delay", "seconds": 3600}
@@ -180,6 +190,23 @@ class Api:
         """An execution that waits until its clock is turned."""
         return self.execution(WAIT_AN_HOUR)
 
+    def provider_configuration(self, config: Mapping[str, Any] | None = None, **members: Any) -> str:
+        """The id of an active configuration, of provider `http` unless told otherwise; its name nobody has."""
+        name = f"Configuration {next(self._numbers)}"
+        given = {"name": name, "providerId": "http", "config": config or {"base_url": CLOSED_URL}, **members}
+        return str(self.expect(201, "POST", "/v1/provider-configurations", given).json()["id"])
+
+    def active_caller(self, configuration_id: str) -> Workflow:
+        """An active workflow whose only step calls through a provider configuration."""
+        return self.move(self.create(self.calling(configuration_id)), "activate")
+
+    def calling(self, configuration_id: str) -> dict[str, Any]:
+        """The definition of a workflow whose only step calls through a provider configuration."""
+        definition = self.definition()
+        data = {"executorId": "http.request", "providerConfigId": configuration_id}
+        definition["nodes"][1] = {"id": "step1", "type": "executor", "data": data}
+        return definition
+
     def delete_all_workflows(self) -> None:
         while items := self.expect(200, "GET", "/v1/workflows?limit=100").json()["items"]:
             for item in items:
@@ -251,12 +278,14 @@ class World:
         environment = {
             "API_KEY": KEY,
             "FLOWKER_DATABASE_URL": f"sqlite:///{self._home / 'flowker.db'}",
+            "FLOWKER_EGRESS_ALLOW": ALLOWED_NETWORK,
             "FLOWKER_SHUTDOWN_GRACE_SECONDS": 0,
         }
         self._service = build(Settings.model_validate(environment), self.clock)
         self._store = self._service.context.store
         self._overtaken_store = OvertakenStore(self._store)
         self._clock_fails = False
+        self._operations_broken = False
         self._release_writer = threading.Event()
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(self._answer), base_url="http://flowker")
         self.api = Api(self._send)
@@ -296,6 +325,10 @@ class World:
         """Whoever answers a request cannot read the clock."""
         self._clock_fails = True
 
+    def break_operations(self) -> None:
+        """Every operation has a bug: for those that need nothing that could be away."""
+        self._operations_broken = True
+
     def hold_writer(self) -> None:
         """Nothing is written: somebody's change takes that long."""
         held = threading.Event()
@@ -315,6 +348,7 @@ class World:
 
     def heal(self) -> None:
         self._clock_fails = False
+        self._operations_broken = False
         self._overtaken_store.rival = None
         self._release_writer.set()
         if self._away.exists():
@@ -342,7 +376,7 @@ class World:
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         _clock_fails.set(self._clock_fails)
-        await (self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi)(scope, receive, send)
+        await self._asgi(scope, receive, send)
         if scope.get(OPERATION):
             self.answered.add((scope[OPERATION], scope[STATUS]))
 
@@ -351,10 +385,32 @@ class World:
         given = self._portal.call(self._client.send, request)
         return Answer(given.status_code, given.headers, given.content)
 
+    @property
+    def _asgi(self) -> Any:
+        if self._operations_broken:
+            return self._broken_asgi
+        return self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi
+
+    @cached_property
+    def _broken_asgi(self) -> Any:
+        handlers = bind(self._service.context, OPERATION_MODULES)
+        broken = {operation_id: _broken(handler) for operation_id, handler in handlers.items()}
+        return build_asgi(load(document_path()), broken, keys=ApiKeys([KEY]))
+
     @cached_property
     def _overtaken_asgi(self) -> Any:
         context = replace(self._service.context, store=cast("Store", self._overtaken_store))
         return build_asgi(load(document_path()), bind(context, OPERATION_MODULES), keys=ApiKeys([KEY]))
+
+
+def _broken(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler that is asked for the same as this one, and has a bug."""
+
+    async def fail(**_: object) -> NoReturn:
+        raise ZeroDivisionError("a bug")
+
+    vars(fail)["__signature__"] = inspect.signature(handler)
+    return fail
 
 
 def until(look: Callable[[], Any]) -> Any:

@@ -48,6 +48,9 @@ USER_CONTENT = frozenset(
         "#/components/schemas/CatalogExecutorConfig/properties/config",
         "#/components/schemas/CatalogTemplateParameters/properties/params",
         "#/components/schemas/WorkflowFromTemplateInput/properties/params",
+        "#/components/schemas/ProviderConfigurationInput/properties/config",
+        "#/components/schemas/ProviderConfigurationUpdate/properties/config",
+        "#/components/schemas/ProviderConfigurationMetadata",
         "#/components/requestBodies/WebhookPayload/content/application~1json/schema",
     }
 )
@@ -367,7 +370,7 @@ def unformatted(document: Document) -> list[str]:
 
 def of_catalog(operation: Operation) -> bool:
     """The catalog is part of the program: its ids are names, and its lists are short."""
-    return operation.described["tags"] == ["Catalog API"]
+    return bool(operation.described["tags"] == ["Catalog API"])
 
 
 def misshapen_lists(document: Document) -> list[str]:

@@ -22,7 +22,7 @@ from schemathesis.checks import (
 
 from flowker.app import document_path
 from flowker.http.document import load
-from tests.conformance.conftest import CREDENTIALS, World
+from tests.conformance.conftest import CLOSED_URL, CREDENTIALS, REFUSED_URL, World
 
 EXAMPLES_MAX = settings().max_examples // 4
 FITS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
@@ -190,15 +190,19 @@ def in_catalog(id_: str) -> Step:
     return lambda _, request: of_id(request, id_)
 
 
+def with_bug(world: World, _: Request) -> None:
+    world.break_operations()
+
+
 def of_no_catalog_id(_: World, request: Request) -> None:
     of_id(request, "x" * 101)
 
 
-def of_good_config(_: World, request: Request) -> None:
+def of_fitting_input(_: World, request: Request) -> None:
     request.body = {"config": {"accountId": str(uuid4())}}
 
 
-def of_bad_config(_: World, request: Request) -> None:
+def of_unfitting_input(_: World, request: Request) -> None:
     request.body = {"config": {"accountId": "not-a-uuid"}}
 
 
@@ -208,7 +212,7 @@ def of_good_parameters(world: World, request: Request) -> None:
         **request.body,
         "params": {
             "workflowName": f"Payments {uuid4()}",
-            "providerConfigId": world.configure("http"),
+            "providerConfigId": world.api.provider_configuration(),
             "currency": "BRL",
         },
     }
@@ -231,10 +235,71 @@ def of_taken_workflow_name(world: World, request: Request) -> None:
     request.body["params"]["workflowName"] = world.api.draft().name
 
 
-
 # ANCHOR steps executor-configurations
 
+
 # ANCHOR steps provider-configurations
+def of_provider_configuration(world: World, request: Request) -> None:
+    of_id(request, world.api.provider_configuration())
+    unconditionally(world, request)
+
+
+def of_disabled_provider_configuration(world: World, request: Request) -> None:
+    of_provider_configuration(world, request)
+    [id_] = request.path_parameters.values()
+    world.api.expect(200, "POST", f"/v1/provider-configurations/{id_}/disable")
+
+
+def of_used_provider_configuration(world: World, request: Request) -> None:
+    of_provider_configuration(world, request)
+    [id_] = request.path_parameters.values()
+    world.api.active_caller(id_)
+
+
+def of_provider_configuration_of_refused_address(world: World, request: Request) -> None:
+    of_id(request, world.api.provider_configuration({"base_url": REFUSED_URL}))
+
+
+def provider_configuration_overtaken_by(way: str) -> Step:
+    """Somebody else changes the configuration between the request's reading and its writing."""
+
+    def step(world: World, request: Request) -> None:
+        [id_] = request.path_parameters.values()
+        world.overtake(lambda: world.api.ask("POST", f"/v1/provider-configurations/{id_}/{way}"))
+
+    return step
+
+
+def unconditionally(_: World, request: Request) -> None:
+    request.headers.pop("If-Match", None)
+
+
+def if_it_is_in_another_state(_: World, request: Request) -> None:
+    request.headers["If-Match"] = '"another"'
+
+
+def of_good_config(_: World, request: Request) -> None:
+    config = {"base_url": CLOSED_URL}
+    request.body = {**request.body, "name": str(uuid4()), "providerId": "http", "config": config}
+
+
+def of_bad_config(_: World, request: Request) -> None:
+    request.body = {**request.body, "config": {"base_uri": CLOSED_URL}}
+
+
+def of_taken_provider_configuration_name(world: World, request: Request) -> None:
+    taken = f"Taken {uuid4()}"
+    world.api.provider_configuration(name=taken)
+    request.body = {**request.body, "name": taken}
+
+
+def of_unknown_provider(_: World, request: Request) -> None:
+    request.body = {**request.body, "providerId": "fax"}
+
+
+def of_harmless_update(_: World, request: Request) -> None:
+    request.body = {name: value for name, value in request.body.items() if name not in {"name", "config"}}
+
 
 # ANCHOR steps dashboards
 
@@ -252,6 +317,14 @@ WEBHOOK: Mapping[int, Sequence[Step]] = {
     413: [to_active, too_large],
     422: [to_inactive],
     500: [to_active, no_database],
+}
+
+CATALOG_LIST: Mapping[int, Sequence[Step]] = {200: [], 401: [no_key], 500: [with_bug]}
+CATALOG_ENTRY: Mapping[int, Sequence[Step]] = {
+    400: [of_no_catalog_id],
+    401: [no_key],
+    404: [in_catalog("fax")],
+    500: [with_bug],
 }
 
 TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
@@ -364,10 +437,115 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         500: [no_database],
     },
     # ANCHOR rows catalog
+    "listCatalogExecutors": CATALOG_LIST,
+    "getCatalogExecutor": {**CATALOG_ENTRY, 200: [in_catalog("http.request")]},
+    "validateCatalogExecutor": {
+        200: [in_catalog("midaz.get-account"), of_fitting_input],
+        400: [in_catalog("midaz.get-account"), of_unfitting_input],
+        401: [no_key],
+        404: [in_catalog("fax.send")],
+        413: [too_large],
+        500: [with_bug],
+    },
+    "listCatalogTriggers": CATALOG_LIST,
+    "getCatalogTrigger": {**CATALOG_ENTRY, 200: [in_catalog("webhook")]},
+    "listCatalogProviders": CATALOG_LIST,
+    "getCatalogProvider": {**CATALOG_ENTRY, 200: [in_catalog("tracer")]},
+    "listCatalogProviderExecutors": {**CATALOG_ENTRY, 200: [in_catalog("tracer")]},
+    "listCatalogTemplates": {**CATALOG_LIST, 500: [no_database]},
+    "getCatalogTemplate": {
+        **CATALOG_ENTRY,
+        200: [in_catalog("payment-validation")],
+        500: [in_catalog("payment-validation"), no_database],
+    },
+    "validateCatalogTemplate": {
+        200: [in_catalog("payment-validation"), of_good_parameters],
+        400: [in_catalog("payment-validation"), of_bad_parameters],
+        401: [no_key],
+        404: [in_catalog("fax-validation")],
+        413: [too_large],
+        500: [in_catalog("payment-validation"), of_good_parameters, no_database],
+    },
+    "createWorkflowFromTemplate": {
+        201: [of_known_template, of_good_parameters],
+        400: [of_known_template, of_bad_parameters],
+        401: [no_key],
+        404: [of_unknown_template],
+        409: [of_known_template, of_good_parameters, of_taken_workflow_name],
+        413: [too_large],
+        500: [of_known_template, of_good_parameters, no_database],
+    },
     #
     # ANCHOR rows executor-configurations
     #
     # ANCHOR rows provider-configurations
+    "listProviderConfigurations": {
+        200: [without_cursor],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [without_cursor, no_database],
+    },
+    "createProviderConfiguration": {
+        201: [of_good_config],
+        400: [of_no_name],
+        401: [no_key],
+        404: [of_good_config, of_unknown_provider],
+        409: [of_good_config, of_taken_provider_configuration_name],
+        413: [too_large],
+        422: [of_good_config, of_bad_config],
+        500: [of_good_config, no_database],
+    },
+    "getProviderConfiguration": {
+        200: [of_provider_configuration],
+        400: [of_no_uuid],
+        401: [no_key],
+        404: [],
+        500: [no_database],
+    },
+    "updateProviderConfiguration": {
+        200: [of_provider_configuration, of_harmless_update],
+        400: [of_provider_configuration, of_no_object],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        409: [of_provider_configuration, if_it_is_in_another_state],
+        413: [of_provider_configuration, too_large],
+        422: [of_provider_configuration, of_bad_config],
+        500: [of_provider_configuration, no_database],
+    },
+    "deleteProviderConfiguration": {
+        204: [of_disabled_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        409: [of_used_provider_configuration],
+        500: [of_provider_configuration, no_database],
+    },
+    "enableProviderConfiguration": {
+        200: [of_disabled_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_disabled_provider_configuration, no_key],
+        404: [],
+        409: [of_disabled_provider_configuration, provider_configuration_overtaken_by("enable")],
+        422: [of_provider_configuration],
+        500: [of_disabled_provider_configuration, no_database],
+    },
+    "disableProviderConfiguration": {
+        200: [of_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        409: [of_used_provider_configuration],
+        422: [of_disabled_provider_configuration],
+        500: [of_provider_configuration, no_database],
+    },
+    "testProviderConfiguration": {
+        200: [of_provider_configuration],
+        400: [of_no_uuid],
+        401: [of_provider_configuration, no_key],
+        404: [],
+        422: [of_provider_configuration_of_refused_address],
+        500: [of_provider_configuration, no_database],
+    },
     #
     # ANCHOR rows dashboards
     #

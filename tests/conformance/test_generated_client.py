@@ -147,6 +147,37 @@ def test_a_workflow_lives_from_its_creation_to_its_deletion(client: Client) -> N
     assert client.expect(200, "get_execution_results", execution_id).final_output["decision"] == "approved"
 
 
+def test_a_provider_configuration_lives_from_its_creation_to_its_deletion(client: Client) -> None:
+    """What was read is changed and sent back, in the state that it was read in."""
+    models = client.models
+    config = {"base_url": "http://127.0.0.2:1", "headers": {"X-Api-Key": "secret"}}
+    body = models.ProviderConfigurationInput(
+        name="Generated configuration",
+        provider_id="http",
+        config=models.ProviderConfigurationInputConfig.from_dict(config),
+    )
+
+    created = client.expect(201, "create_provider_configuration", body=body)
+    assert created.status is models.ProviderConfigurationStatus.ACTIVE
+    read = client.expect(200, "get_provider_configuration", created.id)
+    assert read.config["headers"] == {"X-Api-Key": "********"}
+
+    change = models.ProviderConfigurationUpdate(
+        description="Changed.", config=models.ProviderConfigurationUpdateConfig.from_dict(read.config.to_dict())
+    )
+    old = client.refusal(409, "update_provider_configuration", created.id, body=change, if_match='"0"')
+    assert old == "FLK-0350"
+    updated = client.expect(200, "update_provider_configuration", created.id, body=change, if_match='"1"')
+    assert (updated.description, updated.config) == ("Changed.", read.config)
+
+    assert client.refusal(422, "test_provider_configuration", created.id) == "FLK-0341"
+    disabled = client.expect(200, "disable_provider_configuration", created.id)
+    assert disabled.status is models.ProviderConfigurationStatus.DISABLED
+    page = client.expect(200, "list_provider_configurations", status=disabled.status, provider_id="http")
+    assert page.items == [disabled]
+    assert client.expect(204, "delete_provider_configuration", created.id) is None
+
+
 @pytest.fixture
 def active(client: Client) -> Iterator[Any]:
     """The id of an active workflow."""

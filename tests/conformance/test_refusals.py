@@ -1,6 +1,7 @@
 """Every refusal that the service has, reached once over the API: its code, its status, its fields, and no echo."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -9,9 +10,7 @@ from uuid import uuid4
 import pytest
 
 from flowker.http.errors import STATUS, TITLES
-from flowker.storage import provider_configurations
-from flowker.storage.provider_configurations import StoredProviderConfiguration
-from tests.conformance.conftest import DECIDE, WAIT_AN_HOUR, Answer, Api, World
+from tests.conformance.conftest import CLOSED_URL, DECIDE, REFUSED_URL, WAIT_AN_HOUR, Answer, Api, World
 
 CANARY = "canary-4111-1111-1111-1111"
 """Stands where a caller could have put a secret: no answer repeats it."""
@@ -19,6 +18,7 @@ CANARY = "canary-4111-1111-1111-1111"
 MB = 1_048_576
 NOBODY = "01900000-0000-7000-8000-000000000000"
 WORKFLOWS = "/v1/workflows"
+PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
 FREE = {"triggerId": "webhook"}
 """A trigger that registers no webhook."""
 
@@ -71,10 +71,36 @@ def activate(*nodes: JsonObject, edges: tuple[JsonObject, ...] = ()) -> Ask:
 
 
 def activate_with_configuration_of_another_provider(world: World) -> Answer:
-    configuration = StoredProviderConfiguration(str(uuid4()), CANARY, "", "fax", {}, "active", {}, 1, "", "")
-    # No operation makes one yet.
-    world._portal.call(world._store.write, provider_configurations.insert, configuration)
-    return activate(node("start", "trigger", FREE), call({"providerConfigId": configuration.id}))(world)
+    config = {"base_url": CLOSED_URL, "api_key": CANARY}
+    id_ = world.api.provider_configuration(config, providerId="tracer")
+    return activate(node("start", "trigger", FREE), call({"providerConfigId": id_}))(world)
+
+
+def configure_provider(**members: Any) -> Ask:
+    """Create a good provider configuration but for these members; one that is None is left out."""
+    good = {"name": CANARY, "providerId": "http", "config": {"base_url": CLOSED_URL}, **members}
+    body = {name: value for name, value in good.items() if value is not None}
+    return ask("POST", PROVIDER_CONFIGURATIONS, body)
+
+
+def configure_provider_by_a_taken_name(world: World) -> Answer:
+    world.api.provider_configuration(name=f"{CANARY} (taken)")
+    return configure_provider(name=f"{CANARY} (taken)")(world)
+
+
+def enable_what_is_active(world: World) -> Answer:
+    return world.api.ask("POST", f"{PROVIDER_CONFIGURATIONS}/{world.api.provider_configuration()}/enable")
+
+
+def disable_what_is_used(world: World) -> Answer:
+    id_ = world.api.provider_configuration(name=f"{CANARY} (used)")
+    world.api.active_caller(id_)
+    return world.api.ask("POST", f"{PROVIDER_CONFIGURATIONS}/{id_}/disable")
+
+
+def call_a_refused_address(world: World) -> Answer:
+    id_ = world.api.provider_configuration({"base_url": REFUSED_URL, "headers": {"X-Api-Key": CANARY}})
+    return world.api.ask("POST", f"{PROVIDER_CONFIGURATIONS}/{id_}/test")
 
 
 def take_a_name(world: World) -> Answer:
@@ -167,11 +193,22 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0142", 400, create(nodes=[call({"transforms": [CANARY]})], edges=[]), {"nodes[0].data.transforms"}),
     ("FLK-0150", 400, activate(START, call({"providerConfigId": CANARY})), {"nodes[1].data.providerConfigId"}),
     ("FLK-0151", 400, activate_with_configuration_of_another_provider, {"nodes[1].data.providerConfigId"}),
+    ("FLK-0253", 409, disable_what_is_used, {"workflows"}),
+    ("FLK-0290", 404, ask("GET", f"{PROVIDER_CONFIGURATIONS}/{NOBODY}"), set()),
+    ("FLK-0291", 409, configure_provider_by_a_taken_name, set()),
+    ("FLK-0292", 422, enable_what_is_active, set()),
+    ("FLK-0293", 422, configure_provider(config={"base_url": CANARY}), {"config.base_url"}),
+    ("FLK-0294", 404, configure_provider(providerId=CANARY), {"providerId"}),
+    ("FLK-0295", 400, configure_provider(name=None), {"name"}),
+    ("FLK-0296", 400, configure_provider(name=CANARY * 5), {"name"}),
+    ("FLK-0298", 400, configure_provider(config={}), {"config"}),
+    ("FLK-0299", 400, configure_provider(description=CANARY * 30), {"description"}),
     ("FLK-0300", 400, create(owner=CANARY), {"owner"}),
     ("FLK-0301", 400, execute({}, Idempotency_Key=CANARY), {"inputData"}),
     ("FLK-0304", 400, ask("GET", f"{WORKFLOWS}?cursor={CANARY}"), {"cursor"}),
     ("FLK-0309", 400, ask("GET", f"{WORKFLOWS}?limit={CANARY}"), {"limit"}),
     ("FLK-0310", 400, ask("GET", f"{WORKFLOWS}?sortOrder={CANARY}"), {"sortOrder"}),
+    ("FLK-0341", 422, call_a_refused_address, set()),
     ("FLK-0350", 409, update_too_late, set()),
     ("FLK-0360", 409, activate_a_taken_webhook, set()),
     ("FLK-0361", 404, ask("POST", f"/v1/webhooks/{CANARY}"), set()),
@@ -209,6 +246,9 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0119", create_node("action", {"action": "set_output", "output": f"{{{{{CANARY}..x}}}}"})),
     ("FLK-0119", create_node("executor", {"executorId": [CANARY]})),
     ("FLK-0150", create_node("executor", {"executorId": "http.request", "providerConfigId": [CANARY]})),
+    ("FLK-0293", configure_provider(config={"base_url": f"http://{CANARY}@h"})),
+    ("FLK-0293", configure_provider(config={"base_url": CLOSED_URL, "auth": {"type": CANARY}})),
+    ("FLK-0293", configure_provider(config={"base_url": CLOSED_URL, "headers": {"X": f"a\n{CANARY}"}})),
     ("FLK-0300", create(nodes=[{**NODE, "owner": CANARY}], edges=[])),
     ("FLK-0304", ask("GET", f"{WORKFLOWS}?status={CANARY}")),
     ("FLK-0304", ask("GET", f"/v1/executions?workflowId={CANARY}")),
@@ -226,7 +266,8 @@ def test_a_refusal_has_its_code_status_and_fields(
     answer = refused(world)
 
     body = answer.json()
-    assert (body["code"], answer.status, body.get("fields", {}).keys()) == (code, status, fields)
+    named = {re.sub(r"^workflows\..*", "workflows", field) for field in body.get("fields", {})}
+    assert (body["code"], answer.status, named) == (code, status, fields)
     assert body["title"] == TITLES[status]
     assert CANARY.encode() not in answer.body
 

@@ -122,6 +122,34 @@ class TestSample:
         assert definition["nodes"][-1]["data"]["providerConfigId"] == "11111111-1"
 
 
+class TestScreening:
+    def test_its_configuration_is_made_once_for_an_address(self, client: Client) -> None:
+        """Asked for again, it is the same; another address has another, and a workflow of its own."""
+        first = demo.ensure_screening(client, "http://screening.example/")
+        again = demo.ensure_screening(client, "http://screening.example/")
+        other = demo.ensure_screening(client, "http://screening.example/other")
+
+        made = client.expect(200, "GET", f"/v1/provider-configurations/{first}").body
+        assert first == again
+        assert (made["providerId"], made["config"]) == ("http", {"base_url": "http://screening.example/"})
+        assert Sample(first).name != Sample(other).name
+
+    def test_its_configuration_is_enabled_again_when_somebody_disabled_it(self, client: Client) -> None:
+        """A workflow that needs it could not be activated."""
+        made = demo.ensure_screening(client, "http://screening.example/disabled")
+        client.expect(200, "POST", f"/v1/provider-configurations/{made}/disable")
+
+        again = demo.ensure_screening(client, "http://screening.example/disabled")
+
+        found = client.expect(200, "GET", f"/v1/provider-configurations/{again}").body
+        assert (again, found["status"]) == (made, "active")
+
+    def test_an_address_that_cannot_be_called_is_told(self, client: Client) -> None:
+        """With what is wrong with it."""
+        with pytest.raises(DemoFailed, match="answered 422"):
+            demo.ensure_screening(client, "gopher://screening.example")
+
+
 class TestClient:
     def test_it_sends_the_key_and_the_body(self, stub: Client, httpserver: HTTPServer) -> None:
         """Numbers with their digits; a text as it is."""

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import permutations
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,9 +14,9 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import executions, nodes, retries, workflows
+from flowker.domain import executions, nodes, provider_configurations, retries, secrets, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
-from flowker.executors import http, responses
+from flowker.executors import connectivity, http, responses
 from flowker.http.document import load
 from flowker.http.errors import STATUS, classes_by_code
 from flowker.settings import PREFIX, Settings
@@ -105,12 +106,19 @@ class TestErrors:
         assert list(example) == ["code", "title", "message", "fields"]
         assert example["message"] == kind.message
 
-    def test_codes_inside_an_execution_are_the_ones_that_the_engine_writes(self) -> None:
-        """Each is written by the code as text before a colon."""
+    def test_codes_inside_executions_and_test_results_are_the_ones_that_are_written(self) -> None:
+        """Each is written by the code as text before a colon, or for a stage of a test."""
         sources = "\n".join(path.read_text() for path in ROOT.glob("flowker/**/*.py"))
-        written = re.findall(r'"(FLK-[0-9]{4}): ', sources)
+        written = {*re.findall(r'"(FLK-[0-9]{4}): ', sources), *connectivity.CODES.values()}
 
-        assert [code for code, _ in INSIDE] == sorted(set(written))
+        assert [code for code, _ in INSIDE] == sorted(written)
+
+    def test_codes_inside_test_results_say_their_stage(self) -> None:
+        """Each stage has a code of its own."""
+        said = {code: what.partition("`")[2].partition("`")[0] for code, what in INSIDE if what.startswith("Stage")}
+
+        assert said == {code: name for name, code in connectivity.CODES.items()}
+        assert list(connectivity.CODES) == list(get_args(connectivity.StageName))
 
 
 class TestCodesInTheDocument:
@@ -254,6 +262,34 @@ class TestCalls:
         ]
 
         assert {int(number) for number in re.findall(r"[0-9]{3}", listed)} == {*responses._RETRYABLE, 500, 599}
+
+
+class TestConfigurations:
+    def test_the_diagram_of_a_provider_configuration_is_its_life(self) -> None:
+        """It leads from each status to the other one, and out of both."""
+        arrows = transitions("docs/configurations.md", 0)
+        statuses = get_args(provider_configurations.Status)
+
+        assert {(source, target) for source, target, _ in arrows} == {
+            ("[*]", "active"),
+            *permutations(statuses, 2),
+            *((status, "[*]") for status in statuses),
+        }
+
+    def test_the_diagram_of_a_provider_configuration_names_its_operations(self) -> None:
+        """Each label that is no creation and no deletion is the last segment of a path."""
+        labels = {label for _, _, label in transitions("docs/configurations.md", 0)} - {"create", "delete"}
+        paths = load(document_path())["paths"]
+
+        assert {f"/v1/provider-configurations/{{id}}/{label}" for label in labels} <= paths.keys()
+
+    def test_the_names_of_secrets_are_the_ones_listed(self) -> None:
+        """And so are the exceptions."""
+        [told] = re.findall(r"^A member is secret (.+?)\. ", read("docs/configurations.md"), re.MULTILINE | re.DOTALL)
+        listed, exceptions = [re.findall(r"`(\w+)`", part) for part in told.split("except")]
+
+        assert listed == secrets._NAME.pattern.split("|")
+        assert set(exceptions) == secrets._PUBLIC
 
 
 class TestArchitecture:

@@ -95,6 +95,51 @@ def test_a_network_is_allowed_and_nothing_beside_it() -> None:
     assert not egress.allows("fe80::1")
 
 
+@pytest.mark.parametrize(
+    ("carrier", "public", "inside"),
+    [
+        ("::ffff:0:0/96", "::ffff:8.8.8.8", "::ffff:127.0.0.1"),
+        ("::/96", "::8.8.8.8", "::127.0.0.1"),
+        ("64:ff9b::/96", "64:ff9b::8.8.8.8", "64:ff9b::169.254.169.254"),
+        ("2002::/16", "2002:808:808::1", "2002:a00:1::1"),
+        ("2001::/32", "2001:0:808:808:0:ffff:f7f7:f7f7", "2001:0:808:808:0:ffff:80ff:fffe"),
+        ("::/0", "64:ff9b::8.8.8.8", "::ffff:10.0.0.1"),
+    ],
+)
+def test_an_address_that_carries_another_needs_both(carrier: str, public: str, inside: str) -> None:
+    """Who allows a way to the IPv4 internet has not allowed what is private there."""
+    assert Egress([carrier]).allows(public)
+    assert not Egress([carrier]).allows(inside)
+    assert Egress([carrier, "0.0.0.0/0"]).allows(inside)
+
+
+def test_loopback_carries_nothing() -> None:
+    """Although it looks like a compatible address."""
+    assert Egress(["::1/128"]).allows("::1")
+    assert Egress(["::/128"]).allows("::")
+
+
+@pytest.mark.parametrize("address", ["", "name", "127.1", "::ffff:0x7f.0.0.1", "1.1.1.1.1"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """Even if everything is allowed."""
+    assert not Egress(["0.0.0.0/0", "::/0"]).allows(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b", ".a", "..", "[::ffff:0x7f.1]", "a" * 64, f"b.{'a' * 64}.c", "a." * 126 + "aaa"]
+)
+def test_hosts_that_no_resolver_can_be_asked_for(host: str) -> None:
+    """Labels that are empty or too long, names that are too long."""
+    with pytest.raises(CallRefused, match="host"):
+        check_url(URL(f"http://{host}"))
+
+
+@pytest.mark.parametrize("host", ["a", "a.b.", "a" * 63, "a_b.example", "a." * 126 + "a", "a." * 126 + "a.", "[::1]"])
+def test_hosts_that_a_resolver_can_be_asked_for(host: str) -> None:
+    """Up to the bounds, with or without the dot at the end."""
+    check_url(URL(f"http://{host}"))
+
+
 def test_a_socket_is_made_for_an_allowed_address_only() -> None:
     """The check is where the connection is made, and its refusal does not show the address."""
     egress = Egress(["127.0.0.0/8"])
