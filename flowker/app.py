@@ -19,6 +19,7 @@ from flowker.engine.accepting import Accepting
 from flowker.engine.clock import Clock, SystemClock
 from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
+from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
 from flowker.executors.client import Caller
@@ -27,14 +28,26 @@ from flowker.http.contract import DocumentError
 from flowker.http.document import build_asgi, load
 from flowker.http.security import ApiKeys
 from flowker.logs import configure_logs
-from flowker.operations import catalog, executions, health, provider_configurations, webhooks, workflows
+from flowker.operations import (
+    audit_events,
+    catalog,
+    dashboards,
+    executions,
+    health,
+    provider_configurations,
+    webhooks,
+    workflows,
+)
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage.audit_verification import Verifier
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
+    audit_events,
     catalog,
+    dashboards,
     executions,
     health,
     provider_configurations,
@@ -82,14 +95,17 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
     )
+    refusals = Refusals(store, clock)
     context = Context(
         store=store,
         engine=engine,
         accepting=Accepting(store, engine, clock),
         definitions=definitions,
         routes=Routes(store),
+        refusals=refusals,
         vault=vault,
         connectivity=Connectivity(caller),
+        verifier=Verifier(store),
         clock=clock,
         version=settings.version,
         started_at=time.monotonic(),
@@ -106,9 +122,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         await store.start()
         await caller.start()
         await engine.start()
+        await refusals.start()
 
     async def stop() -> None:
         await engine.stop()
+        await refusals.stop()
         await caller.stop()
         await store.stop()
         lock.release()
@@ -122,7 +140,13 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
             await stop()
 
     handlers = bind(context, OPERATION_MODULES)
-    asgi = build_asgi(load(document_path()), handlers, keys=_keys(settings), lifespan=lifespan)
+    asgi = build_asgi(
+        load(document_path()),
+        handlers,
+        keys=_keys(settings),
+        lifespan=lifespan,
+        trusted_proxies=settings.trusted_proxies,
+    )
     return Service(context, _with_cors(asgi, settings), start, stop)
 
 

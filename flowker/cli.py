@@ -1,12 +1,14 @@
-"""The commands: serve, demo, db upgrade, spec check. Exit codes: 0 done, 1 failed, 2 used or set wrongly.
+"""The commands: serve, demo, db upgrade, audit verify, spec check. Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 On SIGTERM and SIGINT `serve` ends as soon as what is in flight has come to the end of its step, and then as uvicorn
 does: by SIGTERM itself (143 to a shell), or with 130 after SIGINT. A supervisor sees that the service was stopped.
 """
 
+import asyncio
 import contextlib
 import os
 import queue
+import re
 import secrets
 import socket
 import sys
@@ -20,13 +22,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvicorn
 from rich.console import Console
+from rich.progress import Progress
 from uvicorn.supervisors import ChangeReload
 
 from flowker import __version__, demo
 from flowker.app import StoreInUse, build, check_document, document_path
 from flowker.logs import configure_logs
+from flowker.rotation import rotate
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage.audit_verification import Verification, verify_database
 from flowker.storage.database import DatabaseUnusable, path_beside, upgrade
+from flowker.storage.keys import KeysUnusable
+from flowker.storage.vault import SecretUnreadable
 
 RELOAD_START_S = 60.0
 """How long a start under `--reload` is waited for, to print what a start prints."""
@@ -40,9 +47,13 @@ cli = typer.Typer(
     rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
 )
 database = typer.Typer(help="The store.", no_args_is_help=True)
+audit = typer.Typer(help="The audit trail.", no_args_is_help=True)
 document = typer.Typer(help="The OpenAPI document.", no_args_is_help=True)
+stored_secrets = typer.Typer(help="The secrets in the store.", no_args_is_help=True)
 cli.add_typer(database, name="db")
+cli.add_typer(audit, name="audit")
 cli.add_typer(document, name="spec")
+cli.add_typer(stored_secrets, name="secrets")
 
 # What is printed holds paths, addresses and answers: brackets and colons in them are not Rich's markup.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -57,7 +68,7 @@ def main() -> None:
         _fail("The settings cannot be used:", f"\n{error}", code=2)
     except demo.DemoFailed as error:
         _fail("The demo failed:", f" {error}", code=1)
-    except (StoreInUse, DatabaseUnusable) as error:
+    except (StoreInUse, DatabaseUnusable, KeysUnusable, SecretUnreadable) as error:
         _fail("Error:", f" {error}", code=1)
 
 
@@ -132,6 +143,59 @@ def upgrade_database() -> None:
     settings = load_settings()
     upgrade(settings.database_url)
     out.print(f"{settings.database_url} is up to date")
+
+
+@stored_secrets.command("rotate")
+def rotate_secrets() -> None:
+    """Seal every stored secret with a new key.
+
+    With FLOWKER_SECRET_KEY its first key is the new one, and the service may run. Otherwise a key is made in the
+    file beside the database, and the service must be stopped.
+    """
+    settings = load_settings()
+    resealed = asyncio.run(rotate(settings))
+    out.print(f"{resealed} rows were sealed with the new key; older keys are not needed any more")
+
+
+def _hashes(texts: list[str] | None) -> list[str]:
+    if any(not re.fullmatch("[0-9a-f]{64}", text) for text in texts or []):
+        raise typer.BadParameter("a hash has 64 digits, 0-9 and a-f")
+    return texts or []
+
+
+@audit.command("verify")
+def verify_audit(
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(callback=_hashes, help="The hash of an entry, noted earlier: it has to be there. Repeatable."),
+    ] = None,
+) -> None:
+    """Compute every entry of the audit trail again. The service may run meanwhile."""
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    started = time.monotonic()
+    with _shown_progress() as tell:
+        verification = asyncio.run(verify_database(settings.database_url, frozenset(anchor or ()), tell))
+    per_second = verification.checked / (time.monotonic() - started)
+    out.print(f"{verification.checked} entries checked, {per_second:.0f} per second")
+    if verification.first_bad is not None:
+        err.print(verification.message, style="red")
+    elif verification.anchors:
+        err.print(f"No entry has the hash {', '.join(sorted(verification.anchors))}.", style="red")
+        err.print("The entries follow from each other, but they are not those that were there.")
+    if not verification.is_good:
+        raise typer.Exit(1)
+    out.print(verification.message)
+    if verification.sequence:
+        out.print(f"The last one has the hash {verification.hash}")
+
+
+@contextlib.contextmanager
+def _shown_progress() -> Iterator[Callable[[Verification, int], None]]:
+    """A bar, for whoever sits before a terminal."""
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("Verifying", total=None)
+        yield lambda so_far, entries: progress.update(bar, completed=so_far.sequence, total=entries)
 
 
 @document.command("check")

@@ -264,3 +264,65 @@ class ProviderConfigurationTestResult(TypedDict):
     durationMs: int
     startedAt: str
     completedAt: str
+
+
+class DashboardWorkflowCount(TypedDict):
+    status: WorkflowStatus
+    count: int
+
+
+class DashboardExecutionSummary(TypedDict):
+    total: int
+    completed: int
+    failed: int
+    pending: int
+    running: int
+
+
+AuditAction: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "ACTIVATE", "DEACTIVATE", "DRAFT", "EXECUTE"]
+
+
+AuditResult: TypeAlias = Literal["SUCCESS", "FAILED"]
+
+
+AuditResourceType: TypeAlias = Literal["workflow", "execution", "provider_config", "executor_config"]
+
+
+class AuditActor(TypedDict):
+    type: Literal["user", "system", "api_key"]
+    id: str | None
+    ipAddress: str | None
+
+
+class AuditEvent(TypedDict):
+    eventId: str
+    eventType: str
+    action: AuditAction
+    result: AuditResult
+    resourceId: str
+    resourceType: AuditResourceType
+    actor: AuditActor
+    context: dict[str, Any]
+    metadata: dict[str, Any]
+    timestamp: str
+    hash: str
+    previousHash: str
+
+
+class AuditEventList(TypedDict):
+    items: list[AuditEvent]
+    nextCursor: str
+    hasMore: bool
+
+
+class HashChainVerification(TypedDict):
+    isValid: bool
+    firstInvalidId: NotRequired[int]
+    totalChecked: int
+    message: str
+
+
+class DashboardWorkflowSummary(TypedDict):
+    total: int
+    active: int
+    byStatus: list[DashboardWorkflowCount]

@@ -114,6 +114,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         alias="FLOWKER_EGRESS_ALLOW",
         description="Networks that executors may call although they are private, separated by commas (10.0.0.0/8).",
     )
+    trusted_proxies: Networks = Field(
+        (),
+        alias="FLOWKER_TRUSTED_PROXIES",
+        description="Networks of the proxies whose X-Forwarded-For tells the client's address, separated by commas.",
+    )
     shutdown_grace_seconds: float = Field(
         20.0,
         alias="FLOWKER_SHUTDOWN_GRACE_SECONDS",

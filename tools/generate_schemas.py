@@ -29,7 +29,8 @@ def main() -> int:
     if "--check" not in sys.argv[1:]:
         generate(SCHEMAS)
         return 0
-    with tempfile.TemporaryDirectory() as directory:
+    # Inside of the project: the formatter goes by the settings that it finds above the file.
+    with tempfile.TemporaryDirectory(dir=ROOT) as directory:
         fresh = Path(directory) / "schemas.py"
         generate(fresh)
         if SCHEMAS.exists() and fresh.read_bytes() == SCHEMAS.read_bytes():

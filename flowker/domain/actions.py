@@ -12,6 +12,8 @@ from flowker.domain.templates import InvalidPath, Template, compile_template
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+EVENT_TYPE_CHARACTERS_MAX = 100
+
 DELAY_MAX_S = 30 * 24 * 3600
 """Thirty days: longer than any settlement period, and a bound on what a typing error can hold back."""
 
@@ -32,6 +34,13 @@ class SetOutputAction:
 
 
 @dataclass(frozen=True, slots=True)
+class EmitEventAction:
+    """Writes an event of the author's to the audit trail; the output tells it: `eventType` and `payload`."""
+
+    output: Template
+
+
+@dataclass(frozen=True, slots=True)
 class FailAction:
     """Fails the node with a message of the author's."""
 
@@ -45,7 +54,7 @@ class DelayAction:
     seconds: int | float | Decimal
 
 
-Action = LogAction | SetOutputAction | FailAction | DelayAction
+Action = LogAction | SetOutputAction | EmitEventAction | FailAction | DelayAction
 
 
 class InvalidMember(ValueError):
@@ -80,6 +89,17 @@ def _compile_set_output(data: Mapping[str, Any]) -> SetOutputAction:
     return SetOutputAction(_template(data["output"], "output"))
 
 
+def _compile_emit_event(data: Mapping[str, Any]) -> EmitEventAction:
+    event_type = data.get("eventType")
+    # What is searched for is told by the author, not by the data of a run.
+    fits = isinstance(event_type, str) and event_type.strip() and len(event_type) <= EVENT_TYPE_CHARACTERS_MAX
+    if not fits or "{{" in str(event_type):
+        reason = f"must be a string of 1 to {EVENT_TYPE_CHARACTERS_MAX} characters without references"
+        raise InvalidMember("eventType", reason)
+    produced = {"action": "emit_event", "eventType": event_type, "payload": data.get("payload")}
+    return EmitEventAction(_template(produced, "payload"))
+
+
 def _compile_fail(data: Mapping[str, Any]) -> FailAction:
     message = data.get("message", "")
     if not isinstance(message, str):
@@ -104,6 +124,7 @@ def _template(value: Any, field: str) -> Template:
 _KINDS: dict[str, Callable[[Mapping[str, Any]], Action]] = {
     "log": _compile_log,
     "set_output": _compile_set_output,
+    "emit_event": _compile_emit_event,
     "fail": _compile_fail,
     "delay": _compile_delay,
 }

@@ -28,6 +28,8 @@ RESPONSE_TIMEOUT_DEFAULT_S = 10
 RESPONSE_TIMEOUT_MAX_S = 30
 CALL_TIMEOUT_MAX_S = 300
 VERIFY_TOKEN_CHARACTERS_MAX = 512
+SIGNING_SECRET_CHARACTERS_MIN = 16
+SIGNING_SECRET_CHARACTERS_MAX = 512
 
 Join = Literal["any", "all"]
 
@@ -45,6 +47,7 @@ class Trigger:
     verify_token: str | None = None
     sync: bool = False
     response_timeout_s: float = RESPONSE_TIMEOUT_DEFAULT_S
+    signing_secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ _TRIGGER_MEMBERS = frozenset(
         "path",
         "method",
         "verify_token",
+        "signing_secret",
         "responseMode",
         "responseTimeout",
         "join",
@@ -148,13 +152,20 @@ def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
     _require(method in METHODS, where, "method", f"must be one of {', '.join(METHODS)}")
     mode = data.get("responseMode", "async")
     _require(mode in _RESPONSE_MODES, where, "responseMode", "must be async or sync")
-    token = data.get("verify_token")
-    token_fits = token is None or (isinstance(token, str) and 1 <= len(token) <= VERIFY_TOKEN_CHARACTERS_MAX)
-    _require(token_fits, where, "verify_token", f"must be a string of 1 to {VERIFY_TOKEN_CHARACTERS_MAX} characters")
+    token = _secret(data, where, "verify_token", 1, VERIFY_TOKEN_CHARACTERS_MAX)
+    key = _secret(data, where, "signing_secret", SIGNING_SECRET_CHARACTERS_MIN, SIGNING_SECRET_CHARACTERS_MAX)
     timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
     timeout_fits = _is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
     _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
-    return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s))
+    return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s), key)
+
+
+def _secret(data: Mapping[str, Any], where: str, member: str, least: int, most: int) -> str | None:
+    """A member that deliveries have to know, if the trigger has it."""
+    secret = data.get(member)
+    fits = secret is None or (isinstance(secret, str) and least <= len(secret) <= most)
+    _require(fits, where, member, f"must be a string of {least} to {most} characters")
+    return secret
 
 
 def _webhook_path(data: Mapping[str, Any], where: str) -> str | None:

@@ -65,6 +65,6 @@ def _find(stored: Any, path: Path) -> Any:
             node = node[step]
         except (KeyError, IndexError, TypeError):
             raise NothingBehindMask(path) from None
-    if node in {None, ""} or isinstance(node, Mapping | list):
+    if isinstance(node, Mapping | list) or node in {None, ""}:
         raise NothingBehindMask(path)
     return node

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowker.domain.actions import DelayAction, FailAction, LogAction, SetOutputAction
+from flowker.domain.actions import DelayAction, EmitEventAction, FailAction, LogAction, SetOutputAction
 from flowker.domain.conditions import ConditionError
 from flowker.domain.nodes import Behaviour, Conditional, ExecutorCall, Trigger
 from flowker.domain.templates import RenderedTooLarge, as_text
@@ -42,7 +42,9 @@ def run_builtin(behaviour: Behaviour, context: Mapping[str, Any], *, elapsed: bo
         return Failed(str(error))
 
 
-def _render(behaviour: LogAction | SetOutputAction | FailAction, context: Mapping[str, Any]) -> Produced | Failed:
+def _render(
+    behaviour: LogAction | SetOutputAction | EmitEventAction | FailAction, context: Mapping[str, Any]
+) -> Produced | Failed:
     if isinstance(behaviour, FailAction):
         message = as_text(behaviour.message(context)) or "the workflow failed here"
         return Failed(message[:FAIL_MESSAGE_CHARACTERS_MAX])

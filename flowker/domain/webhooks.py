@@ -1,10 +1,13 @@
 """What a webhook is: the path it is registered by, the delivery it turns into input, and its delivery key."""
 
+import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flowker.domain.errors import InvalidRequest, WebhookNotFound
+
+SIGNATURE_HEADER = "x-webhook-signature"
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -20,7 +23,7 @@ _LEFT_OUT = frozenset(
         "x-hub-signature",
         "x-hub-signature-256",
         "x-signature",
-        "x-webhook-signature",
+        SIGNATURE_HEADER,
         "stripe-signature",
         "signature",
         "signature-input",
@@ -52,6 +55,24 @@ def normalize_path(path: str) -> str:
     if not normalized or _NEVER_IN_A_PATH.search(normalized) or ".." in segments or "." in segments:
         raise WebhookNotFound
     return normalized
+
+
+def token_fits(wanted: str, given: str | None) -> bool:
+    """Whether an X-Webhook-Token header, as it was decoded, has the token; takes as long whatever is wrong."""
+    # Header values arrive as latin-1, a token may be any text: compare the bytes that were on the wire.
+    return given is not None and hmac.compare_digest(given.encode("latin-1", "replace"), wanted.encode())
+
+
+def sign(secret: str, body: bytes) -> str:
+    """The signature of a body, as it stands in the header: HMAC-SHA256 with the secret's UTF-8 as the key."""
+    return f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"
+
+
+def signature_fits(secret: str, body: bytes, given: str | None) -> bool:
+    """Whether an X-Webhook-Signature header is the body's signature; hexadecimal digits may be in either case."""
+    return given is not None and hmac.compare_digest(
+        given.lower().encode("latin-1", "replace"), sign(secret, body).encode()
+    )
 
 
 def parse_idempotency_key(header: str | None) -> str | None:

@@ -216,7 +216,7 @@ class EmbeddedEngine:
         wake_at = format_timestamp(live.wake_at()) if parks else None
         now = format_timestamp(self._clock.now())
         build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at)
-        progress = await _aside(live, build, live.id, live.state, events)
+        progress = await _aside(live, build, live.id, live.plan.nodes, live.state, events)
         if live.journal_bytes + progress.size_bytes > JOURNAL_BYTES_MAX:
             progress = _outgrown(live, now)
         attempt = 0

@@ -1,13 +1,25 @@
 """What is committed of an execution: journal events, the row that the API reads, audit events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from uuid_utils import uuid7
 
 from flowker import jsontext
-from flowker.domain.audit import SYSTEM, AuditEvent
-from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, State, decode_event, encode_event
+from flowker.domain.actions import EmitEventAction
+from flowker.domain.audit import SYSTEM, AuditEvent, told
+from flowker.domain.executions import (
+    TERMINAL,
+    Aborted,
+    Accepted,
+    Event,
+    Outcome,
+    Settled,
+    State,
+    decode_event,
+    encode_event,
+)
+from flowker.domain.nodes import Node
 from flowker.storage import executions, journal
 from flowker.storage.database import Connection
 from flowker.storage.executions import Progress, StoredExecution
@@ -50,10 +62,20 @@ def read_extent(connection: Connection, execution_id: str) -> tuple[int, int]:
 
 
 def build_progress(
-    execution_id: str, state: State, events: Sequence[Event], *, first_seq: int, now: str, wake_at: str | None
+    execution_id: str,
+    nodes: Mapping[str, Node],
+    state: State,
+    events: Sequence[Event],
+    *,
+    first_seq: int,
+    now: str,
+    wake_at: str | None,
 ) -> Progress:
-    """What to commit after `events` led to `state`."""
+    """What to commit after `events` led to `state`; the audit events of the nodes stand before that of the end."""
     ended = state.status in TERMINAL
+    audit = _emitted_events(execution_id, nodes, events, now)
+    if ended:
+        audit.append(_ended_event(execution_id, state, now))
     return Progress(
         execution_id=execution_id,
         first_seq=first_seq,
@@ -63,15 +85,46 @@ def build_progress(
         completed_at=now if ended else None,
         error_message=state.error if ended else None,
         wake_at=None if ended else wake_at,
-        audit=[_ended_event(execution_id, state, now)] if ended else (),
+        audit=audit,
     )
 
 
 def build_abortion(execution_id: str, aborted: Aborted, *, first_seq: int, steps_done: int) -> Progress:
     """What to commit of an execution that cannot be driven."""
     state = State({}, status="failed", error=aborted.error)
-    progress = build_progress(execution_id, state, [aborted], first_seq=first_seq, now=aborted.at, wake_at=None)
+    progress = build_progress(execution_id, {}, state, [aborted], first_seq=first_seq, now=aborted.at, wake_at=None)
     return replace(progress, current_step_number=steps_done)
+
+
+def _emitted_events(
+    execution_id: str, nodes: Mapping[str, Node], events: Sequence[Event], now: str
+) -> list[AuditEvent]:
+    """What the `emit_event` nodes say that completed by these events."""
+    return [
+        _emitted_event(execution_id, outcome, now)
+        for event in events
+        if isinstance(event, Settled)
+        for outcome in event.outcomes
+        if outcome.status == "completed" and isinstance(nodes[outcome.node_id].behaviour, EmitEventAction)
+    ]
+
+
+def _emitted_event(execution_id: str, outcome: Outcome, now: str) -> AuditEvent:
+    return AuditEvent(
+        event_id=str(uuid7()),
+        event_type="EVENT_EMITTED",
+        action="EXECUTE",
+        result="SUCCESS",
+        resource_type="execution",
+        resource_id=execution_id,
+        actor=SYSTEM,
+        timestamp=now,
+        context={
+            "nodeId": outcome.node_id,
+            "eventType": outcome.output["eventType"],
+            "payload": told("payload", outcome.output["payload"]),
+        },
+    )
 
 
 def _ended_event(execution_id: str, state: State, now: str) -> AuditEvent:

@@ -55,9 +55,7 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 COMPATIBLE = ipaddress.IPv6Network("::/96")
 
-HOST_CHARACTERS_MAX = 254
-"""253, and the dot at the end."""
-
+HOST_CHARACTERS_MAX = 253
 LABEL_CHARACTERS_MAX = 63
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -124,8 +122,9 @@ def _is_host(host: str) -> bool:
     """Whether it is an address, or a name that can be asked for (RFC 1035, section 2.3.4). Libraries raise if not."""
     if ":" in host:
         return _parse(host) is not None
-    labels = host.removesuffix(".").split(".")
-    return len(host) <= HOST_CHARACTERS_MAX and all(0 < len(label) <= LABEL_CHARACTERS_MAX for label in labels)
+    name = host.removesuffix(".")
+    labels = name.split(".")
+    return len(name) <= HOST_CHARACTERS_MAX and all(0 < len(label) <= LABEL_CHARACTERS_MAX for label in labels)
 
 
 def _parse(address: str) -> IPAddress | None:

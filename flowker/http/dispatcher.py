@@ -39,7 +39,7 @@ class Operation:
         self._handler = handler
         self._keys = keys if contract.needs_key else None
         wanted = set(inspect.signature(handler).parameters)
-        self._takes_body = "body" in wanted
+        self._body = contract.body if "body" in wanted else None
         self._takes_request = "request" in wanted
         self._left_out = tuple(p.argument for p in contract.parameters if p.argument not in wanted)
 
@@ -69,8 +69,8 @@ class Operation:
         arguments = contract.read_parameters(scope["path_params"], scope["query_string"], headers)
         for name in self._left_out:
             del arguments[name]
-        if self._takes_body:
-            arguments["body"] = await read_body(contract.body, receive, headers, InputTooLarge)
+        if self._body is not None:
+            arguments["body"] = await read_body(self._body, receive, headers, InputTooLarge)
         if self._takes_request:
             arguments["request"] = Request(
                 contract.operation_id,

@@ -5,8 +5,9 @@ is used here does not mind the version, so a specification class with another va
 of Connexion's internals that this touches has a test of its own in tests/unit/http/test_connexion_internals.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from flowker.http.compiler import compile_document
 from flowker.http.contract import DocumentError
 from flowker.http.dispatcher import Dispatcher, Handler, misfits
 from flowker.http.edge import Edge
+from flowker.http.proxies import TrustedProxies
 from flowker.http.routing import Routing
 from flowker.http.security import ApiKeys
 
@@ -64,6 +66,7 @@ def build_asgi(
     *,
     keys: ApiKeys | None,
     lifespan: Lifespan | None = None,
+    trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
     """The application that serves the document with the handlers, one per operationId.
 
@@ -76,7 +79,9 @@ def build_asgi(
     problems = misfits(contracts, handlers)
     if problems:
         raise DocumentError("The document and its handlers do not fit:\n" + "\n".join(problems))
-    app = AsyncApp("flowker", lifespan=lifespan, middlewares=[Edge, Routing, Dispatcher, LifespanMiddleware])
+    proxies = [partial(TrustedProxies, networks=trusted_proxies)] if trusted_proxies else []
+    layers: list[Any] = [Edge, *proxies, Routing, Dispatcher, LifespanMiddleware]
+    app = AsyncApp("flowker", lifespan=lifespan, middlewares=layers)
     options = {"resolver": Resolver(handlers.__getitem__), "pythonic_params": False}
     # AsyncApp.add_api would parse the document again, with the specification class that refuses 3.1. The base path
     # is empty whatever the document says under `servers`: a gateway may have one, this service does not.

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from flowker.domain.errors import FlowkerError, InputTooLarge
+from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError
 from flowker.http.contract import Body
 from flowker.http.parameters import Query
 
@@ -38,6 +38,7 @@ class Request:
         self._receive = receive
         self._first_headers = headers
         self._contract = contract
+        self._raw_body: bytes | None = None
         self._body: Any = _UNREAD
         self._refusal: FlowkerError | None = None
 
@@ -54,30 +55,53 @@ class Request:
         value = self._first_headers.get(name.lower().encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
+    async def raw_body(self, too_large: type[FlowkerError] = InputTooLarge) -> bytes:
+        """The body as it came, read from the connection only now; nothing of it is judged but its size.
+
+        Who needs the bytes asks for them before the `body`, which keeps what it makes of them and nothing else.
+        """
+        if self._raw_body is None:
+            if self._body is not _UNREAD:
+                raise InternalError(headers={"Retry-After": "1"})
+            self._raw_body = await self._read(too_large)
+        return self._raw_body
+
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:
         """The validated body, read from the connection only now; None when it is absent and may be."""
+        if self._body is _UNREAD:
+            self._body = None if self._contract is None else await self._judged(self._contract, too_large)
+        return self._body
+
+    async def _judged(self, contract: Body, too_large: type[FlowkerError]) -> Any:
+        data = await self._read(too_large) if self._raw_body is None else self._raw_body
+        try:
+            return contract.read(data, self._first_headers.get(b"content-type"))
+        except FlowkerError as refusal:
+            self._refusal = refusal
+            raise
+
+    async def _read(self, too_large: type[FlowkerError]) -> bytes:
+        """The connection gives a body once: who asks again for one that was refused is told the same."""
         if self._refusal is not None:
             raise self._refusal
-        if self._body is _UNREAD:
-            try:
-                self._body = await read_body(self._contract, self._receive, self._first_headers, too_large)
-            except FlowkerError as refusal:
-                # The connection gives a body once: who asks again is told the same.
-                self._refusal = refusal
-                raise
-        return self._body
+        try:
+            return await read_bytes(self._receive, self._first_headers, too_large)
+        except FlowkerError as refusal:
+            self._refusal = refusal
+            raise
 
 
 async def read_body(
-    contract: Body | None, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]
+    contract: Body, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]
 ) -> Any:
-    if contract is None:
-        return None
+    return contract.read(await read_bytes(receive, headers, too_large), headers.get(b"content-type"))
+
+
+async def read_bytes(receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]) -> bytes:
     announced = headers.get(b"content-length")
     if announced is not None and _exceeds(announced):
         raise too_large
-    data = await _read_bytes(receive, too_large)
-    return contract.read(data, headers.get(b"content-type"))
+    return await _receive_bytes(receive, too_large)
 
 
 def _exceeds(announced: bytes) -> bool:
@@ -86,7 +110,7 @@ def _exceeds(announced: bytes) -> bool:
     return announced.isdigit() and (len(digits) > 12 or int(digits) > BODY_BYTES_MAX)
 
 
-async def _read_bytes(receive: Receive, too_large: type[FlowkerError]) -> bytes:
+async def _receive_bytes(receive: Receive, too_large: type[FlowkerError]) -> bytes:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientDisconnect

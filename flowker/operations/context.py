@@ -11,8 +11,10 @@ from flowker.engine.accepting import Accepting
 from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
+from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.executors.connectivity import Connectivity
+from flowker.storage.audit_verification import Verifier
 from flowker.storage.database import Store
 from flowker.storage.vault import Vault
 
@@ -29,7 +31,9 @@ class Context:
     accepting: Accepting
     definitions: Definitions
     routes: Routes
+    refusals: Refusals
     vault: Vault
+    verifier: Verifier
     connectivity: Connectivity
     clock: Clock
     version: str
@@ -58,6 +62,10 @@ class Request(Protocol):
     def key_fingerprint(self) -> str | None: ...
 
     def header(self, name: str) -> str | None: ...
+
+    async def raw_body(self, too_large: type[FlowkerError] = InputTooLarge) -> bytes:
+        """Read the body now, and judge its size alone; to be asked for before the `body`."""
+        ...
 
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:
         """Read, parse and judge the body now; None when an optional body is absent."""

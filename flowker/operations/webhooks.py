@@ -1,7 +1,6 @@
 """Webhooks API: a delivery from outside becomes a committed execution of the workflow that registered its path."""
 
 import asyncio
-import hmac
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from flowker.domain.executions import Accepted, Status
 from flowker.domain.nodes import Trigger
 from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Submission, new_execution_id
+from flowker.engine.refusals import Reason, Refusal
 from flowker.operations.context import Answer, Context, Request, actor
 from flowker.storage import executions
 from flowker.storage.executions import KeySeen, WorkflowMoved
@@ -68,16 +68,40 @@ async def _trigger(context: Context, path: str, request: Request) -> Answer:
             context.routes.forget(request.method, normalized)
         except InternalError:
             raise
+        except _NotTrusted as refused:
+            if not await context.routes.has_moved(request.method, normalized):
+                context.refusals.note(
+                    Refusal(refused.workflow_id, request.method, normalized, refused.reason, actor(request))
+                )
+                raise WebhookTokenRefused(_MESSAGES[refused.reason]) from None
         except FlowkerError:
             if not await context.routes.has_moved(request.method, normalized):
                 raise
     raise InternalError(headers={"Retry-After": "1"})
 
 
+class _NotTrusted(Exception):
+    """A delivery does not have what the trigger asks for. Only if the route is still right is it refused."""
+
+    def __init__(self, workflow_id: str, reason: Reason) -> None:
+        self.workflow_id = workflow_id
+        self.reason = reason
+        super().__init__(reason)
+
+
+_MESSAGES: dict[Reason, str] = {
+    "token": WebhookTokenRefused.message,
+    "signature": "The webhook signature is missing or wrong.",
+}
+
+
 async def _deliver(context: Context, request: Request, path: str) -> Answer | None:
-    """Route and token first, then the body, then the state: a caller learns nothing it has no right to."""
+    """Route and token first, then the body and its signature, then the state: a caller learns nothing it has no
+    right to."""
     target = await _admit(context, request, path)
     key = webhooks.parse_idempotency_key(request.header("idempotency-key"))
+    if target.trigger.signing_secret is not None:
+        await _check_signature(target, target.trigger.signing_secret, request)
     body = await request.body(WebhookBodyTooLarge)
     input_ = webhooks.build_input(
         body,
@@ -102,15 +126,18 @@ async def _admit(context: Context, request: Request, path: str) -> _Target:
     trigger = definition.nodes[route.node_id].behaviour
     if not isinstance(trigger, Trigger):
         raise TypeError(f"node {route.node_id} of workflow {route.workflow_id} is no trigger")
-    if trigger.verify_token is not None:
-        _check_token(trigger.verify_token, request.header("x-webhook-token"))
+    if trigger.verify_token is not None and not webhooks.token_fits(
+        trigger.verify_token, request.header("x-webhook-token")
+    ):
+        raise _NotTrusted(route.workflow_id, "token")
     return _Target(route, definition, trigger)
 
 
-def _check_token(wanted: str, given: str | None) -> None:
-    # Header values arrive as latin-1, a token may be any text: compare the bytes that were on the wire.
-    if given is None or not hmac.compare_digest(given.encode("latin-1", "replace"), wanted.encode()):
-        raise WebhookTokenRefused
+async def _check_signature(target: _Target, secret: str, request: Request) -> None:
+    """The signature is of the bytes as they came, and is checked before anything looks into them."""
+    data = await request.raw_body(WebhookBodyTooLarge)
+    if not webhooks.signature_fits(secret, data, request.header(webhooks.SIGNATURE_HEADER)):
+        raise _NotTrusted(target.route.workflow_id, "signature")
 
 
 async def _execute(

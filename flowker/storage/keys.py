@@ -5,6 +5,7 @@ has no readable secrets.
 """
 
 import base64
+import binascii
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,12 @@ class KeysUnusable(Exception):
 
 def decode_key(text: str) -> bytes:
     """The key that a text of base64 (plain or URL-safe) holds; raises ValueError."""
-    key = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    try:
+        key = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except binascii.Error:
+        key = b""
     if len(key) != KEY_BYTES:
-        raise ValueError(f"a key has {KEY_BYTES} bytes")
+        raise ValueError(f"a key is {KEY_BYTES} bytes in base64")
     return key
 
 

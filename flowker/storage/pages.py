@@ -78,7 +78,7 @@ class Query:
 
 def read_page(connection: Connection, listing: Listing[T], query: Query) -> Page[T]:
     phases = _phases(listing, query)
-    place = _place_of(listing, query, len(phases)) if query.cursor else None
+    place = place_of(query.cursor, _question(listing, query), len(phases)) if query.cursor else None
     rows: list[tuple[int, AnyRow]] = []
     for number in range(place.phase if place else 0, len(phases)):
         missing = query.limit + 1 - len(rows)
@@ -91,12 +91,31 @@ def read_page(connection: Connection, listing: Listing[T], query: Query) -> Page
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a page ended: the phase, and the last row's sort value and id."""
 
     phase: int
     value: str
     id: str
+
+
+def cursor_to(place: Place, question: Sequence[str | None]) -> str:
+    """A cursor that is good for the next page of exactly this question."""
+    return _encode(_Cursor(list(question), place.phase, place.value, place.id))
+
+
+def place_of(text: str, question: Sequence[str | None], phases: int = 1) -> Place:
+    """Where the page ended that the cursor came with; raises InvalidQuery."""
+    cursor = _decode(text)
+    if cursor.question != list(question):
+        raise InvalidQuery(fields={"cursor": "It belongs to another list, sort or filter."})
+    if not 0 <= cursor.phase < phases:
+        raise malformed()
+    return Place(cursor.phase, cursor.value, cursor.id)
+
+
+def malformed() -> InvalidQuery:
+    return InvalidQuery(fields={"cursor": "It is not a cursor of this service."})
 
 
 class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -118,7 +137,7 @@ def _phases(listing: Listing[T], query: Query) -> Sequence[Phase]:
     return phases[::-1] if query.descending else phases
 
 
-def _statement(listing: Listing[T], query: Query, phase: Phase, after: _Place | None, limit: int) -> Any:
+def _statement(listing: Listing[T], query: Query, phase: Phase, after: Place | None, limit: int) -> Any:
     """One walk per status, merged; None when the status filter leaves nothing of this phase."""
     rows = [rows for status, rows in phase.statuses.items() if query.status in {None, status}]
     if not rows:
@@ -130,7 +149,7 @@ def _statement(listing: Listing[T], query: Query, phase: Phase, after: _Place | 
 
 
 def _walk(
-    listing: Listing[T], query: Query, phase: Phase, of_status: ColumnElement[bool], after: _Place | None
+    listing: Listing[T], query: Query, phase: Phase, of_status: ColumnElement[bool], after: Place | None
 ) -> Select[Any]:
     """The rows of one status behind the place, without an order: the merge asks for that."""
     # Labelled, because the order of a merge is by name: a union has columns, but no tables.
@@ -153,7 +172,7 @@ def _page(
     if has_more:
         number, last = rows[-1]
         value = getattr(last, phases[number].column.name)
-        cursor = _encode(_Cursor(_question(listing, query), number, value, getattr(last, listing.id.name)))
+        cursor = cursor_to(Place(number, value, getattr(last, listing.id.name)), _question(listing, query))
     return Page([listing.make(row) for _, row in rows], cursor, has_more)
 
 
@@ -163,30 +182,17 @@ def _question(listing: Listing[T], query: Query) -> list[str | None]:
     return [listing.name, query.sort_by, query.sort_order, query.status, *filters]
 
 
-def _place_of(listing: Listing[T], query: Query, phases: int) -> _Place:
-    cursor = _decode(query.cursor or "")
-    if cursor.question != _question(listing, query):
-        raise InvalidQuery(fields={"cursor": "It belongs to another list, sort or filter."})
-    if not 0 <= cursor.phase < phases:
-        raise _malformed()
-    return _Place(cursor.phase, cursor.value, cursor.id)
-
-
 def _encode(cursor: _Cursor) -> str:
     return base64.urlsafe_b64encode(jsontext.encode(cursor)).rstrip(b"=").decode()
 
 
 def _decode(text: str) -> _Cursor:
     if len(text) > CURSOR_CHARACTERS_MAX:
-        raise _malformed()
+        raise malformed()
     try:
         cursor = _decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, ValueError):
-        raise _malformed() from None
+        raise malformed() from None
     if _encode(cursor) != text:
-        raise _malformed()  # Not a text that this service made, whatever it decodes to.
+        raise malformed()  # Not a text that this service made, whatever it decodes to.
     return cursor
-
-
-def _malformed() -> InvalidQuery:
-    return InvalidQuery(fields={"cursor": "It is not a cursor of this service."})

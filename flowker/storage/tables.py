@@ -167,7 +167,7 @@ class AuditRow(SQLModel, table=True):
     __tablename__ = "audit_events"
     __table_args__ = (
         Index("audit_events_by_type", "event_type", "sequence"),
-        Index("audit_events_by_resource", "resource_id", "sequence"),
+        Index("audit_events_by_resource", "resource_id", "event_type", "sequence"),
     )
 
     sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})

@@ -48,6 +48,13 @@ def open_nodes(vault: Vault, workflow_id: str, nodes: Sequence[dict[str, Any]]) 
     return [_with_secrets(node, partial(vault.open, owner=f"{workflow_id}/{node['id']}")) for node in nodes]
 
 
+def reseal_nodes(vault: Vault, workflow_id: str, nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stored nodes sealed with the first key: the list itself where they already are."""
+    resealed = [_with_secrets(node, partial(vault.reseal, owner=f"{workflow_id}/{node['id']}")) for node in nodes]
+    same = all(new.get("data") is old.get("data") for new, old in zip(resealed, nodes, strict=True))
+    return nodes if same else resealed
+
+
 def mask_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The nodes as they may be shown."""
     return [_with_secrets(node, mask) for node in nodes]

@@ -365,6 +365,16 @@ class World:
     def waiting_writes(self) -> int:
         return self._store._writer._queue.qsize()
 
+    def audited(self, event_type: str) -> list[dict[str, Any]]:
+        """What the audit trail has of a kind of event, in its order, with the context as it was told."""
+        statement = "SELECT * FROM audit_events WHERE event_type = ? ORDER BY sequence"
+
+        def read(connection: Any) -> list[dict[str, Any]]:
+            rows = connection.exec_driver_sql(statement, (event_type,)).mappings()
+            return [{**row, "context": json.loads(row["context"])} for row in rows]
+
+        return self._portal.call(self._store.read, read)
+
     def count(self, table: str) -> int:
         """How many rows a table has: for what no operation tells."""
         statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name is the test's
@@ -373,6 +383,10 @@ class World:
             return int(connection.exec_driver_sql(statement).scalar_one())
 
         return self._portal.call(self._store.read, read)
+
+    def files(self) -> bytes:
+        """Every byte that the store has on disk, its write-ahead log included."""
+        return b"".join(path.read_bytes() for path in sorted(self._home.iterdir()))
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         _clock_fails.set(self._clock_fails)

@@ -40,10 +40,12 @@ ADDED_HEADERS = {
 }
 """What the answers of the webhook say beyond what was published."""
 
+NODE_DATA = "#/components/schemas/Node/properties/data"
+
 USER_CONTENT = frozenset(
     {
         "#/components/schemas/Metadata",
-        "#/components/schemas/Node/properties/data",
+        NODE_DATA,
         "#/components/schemas/ExecuteInput/properties/inputData",
         "#/components/schemas/CatalogExecutorConfig/properties/config",
         "#/components/schemas/CatalogTemplateParameters/properties/params",
@@ -56,8 +58,13 @@ USER_CONTENT = frozenset(
 )
 """The only objects of a request that may have any member: their content is the user's."""
 
-NOT_ALL_REQUIRED = {"ExecutionCreateOutput": set(), "ErrorResponse": {"code", "message", "title"}}
-"""Outputs as they were published; every other output promises all of its members."""
+NOT_ALL_REQUIRED = {
+    "ExecutionCreateOutput": set(),
+    "ErrorResponse": {"code", "message", "title"},
+    "HashChainVerification": {"isValid", "totalChecked", "message"},
+}
+"""Outputs as they were published, and one that names an entry only when one is bad; every other output promises all
+of its members."""
 
 Document = dict[str, Any]
 Rule = Callable[[Document], list[str]]
@@ -348,7 +355,7 @@ def unformatted(document: Document) -> list[str]:
         "uuid": re.compile(r"id|workflowId|executionId|.*-ID"),
         "date-time": re.compile(r".*At|timestamp|.*Date"),
     }
-    own_ids = re.compile(r"#/components/schemas/(Node|Edge|Catalog\w+)/properties/id")
+    own_ids = re.compile(r"#/components/schemas/(Node|Edge|AuditActor|Catalog\w+)/properties/id")
     members = [
         (pointer, pointer.rpartition("/")[2], schema)
         for pointer, schema in schemas(document)
@@ -377,13 +384,15 @@ def misshapen_lists(document: Document) -> list[str]:
     """Lists whose pages or parameters are not those of every list; of the catalog, those that are no plain arrays."""
     found = []
     for operation in operations(document):
-        if not operation.id.startswith("list"):
+        if not operation.id.startswith(("list", "search")):
             continue
         if of_catalog(operation):
             schema = operation.responses["200"]["content"]["application/json"]["schema"]
             asked_for = [name for location, name in operation.parameters if location != "path"]
             found += [f"{operation.id}: array"] if schema.get("type") != "array" or asked_for else []
             continue
+        # What is searched is in the order of its chain, and nothing else.
+        is_search = operation.id.startswith("search")
         page = expand(document, operation.responses["200"])["content"]["application/json"]["schema"]
         if {name: member["type"] for name, member in page["properties"].items()} != PAGE or set(
             page["required"]
@@ -393,10 +402,15 @@ def misshapen_lists(document: Document) -> list[str]:
         asked = {
             name: schemas_by_name.get(name, {}).get("default") for name in ("limit", "cursor", "sortBy", "sortOrder")
         }
-        if asked | {"sortBy": None} != {"limit": 10, "cursor": None, "sortBy": None, "sortOrder": "DESC"}:
+        if asked | {"sortBy": None} != {
+            "limit": 20 if is_search else 10,
+            "cursor": None,
+            "sortBy": None,
+            "sortOrder": "DESC",
+        }:
             found.append(f"{operation.id}: defaults")
         limit = schemas_by_name.get("limit", {})
-        if (limit.get("minimum"), limit.get("maximum")) != (1, 100) or "sortBy" not in schemas_by_name:
+        if (limit.get("minimum"), limit.get("maximum")) != (1, 100) or ("sortBy" in schemas_by_name) == is_search:
             found.append(f"{operation.id}: parameters")
     return found
 
@@ -432,6 +446,8 @@ def is_in(document: Document, response: dict[str, Any], expression: str) -> bool
         return expression.removeprefix("$response.header.") in response.get("headers", {})
     schema = expand(document, response["content"]["application/json"]["schema"])
     for step in expression.removeprefix("$response.body#/").split("/"):
+        if schema == expand(document, find(document, NODE_DATA)):
+            return True  # What stands further below is the user's.
         schema = schema.get("items") if step.isdigit() else schema.get("properties", {}).get(step)
         if schema is None:
             return False
@@ -558,6 +574,8 @@ SPOILED: tuple[tuple[Rule, str, Any], ...] = (
     (misshapen_lists, "components/parameters/Limit/schema/maximum", 1000),
     (misshapen_lists, "components/parameters/Limit/schema/default", 20),
     (misshapen_lists, "components/parameters/SortOrder/schema/default", "ASC"),
+    (misshapen_lists, "components/parameters/AuditLimit/schema/default", 10),
+    (misshapen_lists, "paths/~1v1~1audit-events/get/parameters/0/name", "sortBy"),
     (broken_links, "components/links/GetWorkflow/operationId", "readWorkflow"),
     (broken_links, "components/links/ExecuteWorkflow/parameters", {"id": "$response.body#/id"}),
     (broken_links, "components/links/GetWorkflow/parameters/id", "$response.body#/id"),

@@ -94,6 +94,15 @@ def overtaken_by(way: str) -> Step:
     return step
 
 
+def of_any_state(_: World, request: Request) -> None:
+    """Whatever `If-Match` was generated, it is left out: it would name another state than the one there is."""
+    request.headers.pop("If-Match", None)
+
+
+def of_another_state(_: World, request: Request) -> None:
+    request.headers["If-Match"] = '"0"'
+
+
 def without_cursor(_: World, request: Request) -> None:
     request.query = {name: value for name, value in request.query.items() if name != "cursor"}
 
@@ -302,8 +311,32 @@ def of_harmless_update(_: World, request: Request) -> None:
 
 
 # ANCHOR steps dashboards
+def without_times(_: World, request: Request) -> None:
+    """Two random times may be a reversed range."""
+    request.query = {name: value for name, value in request.query.items() if name == "status"}
+
+
+def of_unknown_status(_: World, request: Request) -> None:
+    request.query = {**request.query, "status": "finished"}
+
 
 # ANCHOR steps audit
+
+
+def of_good_audit_query(_: World, request: Request) -> None:
+    """Without a made-up cursor, and without an end that may be before the beginning."""
+    request.query = {name: value for name, value in request.query.items() if name not in {"cursor", "dateTo"}}
+
+
+def of_every_audit_event(_: World, request: Request) -> None:
+    """Some filters allow for no type of event: the database is not even asked."""
+    request.query = {}
+
+
+def of_audit_event(world: World, request: Request) -> None:
+    world.api.draft()
+    [event] = world.api.expect(200, "GET", "/v1/audit-events?limit=1").json()["items"]
+    of_id(request, event["eventId"])
 
 
 HEALTH: Mapping[int, Sequence[Step]] = {200: [], 500: [no_clock], 503: [no_database]}
@@ -351,21 +384,22 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     },
     "getWorkflow": {200: [of_draft], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "updateWorkflow": {
-        200: [of_draft, of_good_definition],
+        200: [of_draft, of_good_definition, of_any_state],
         400: [of_draft, of_no_name],
         401: [of_draft, no_key],
         404: [of_good_definition],
-        409: [of_draft, of_good_definition, overtaken_by("activate")],
+        409: [of_draft, of_good_definition, of_any_state, overtaken_by("activate")],
         413: [of_draft, too_large],
-        422: [of_active, of_good_definition],
+        422: [of_active, of_good_definition, of_any_state],
         500: [of_draft, of_good_definition, no_database],
     },
     "deleteWorkflow": {
-        204: [of_inactive],
+        204: [of_inactive, of_any_state],
         400: [of_no_uuid],
         401: [of_draft, no_key],
         404: [],
-        422: [of_active],
+        409: [of_draft, of_another_state],
+        422: [of_active, of_any_state],
         500: [of_draft, no_database],
     },
     "cloneWorkflow": {
@@ -549,8 +583,23 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     #
     # ANCHOR rows dashboards
     #
+    "getWorkflowSummary": {200: [], 401: [no_key], 500: [no_database]},
+    "getExecutionSummary": {
+        200: [without_times],
+        400: [of_unknown_status],
+        401: [no_key],
+        500: [without_times, no_database],
+    },
     # ANCHOR rows audit
     #
+    "searchAuditEvents": {
+        200: [of_good_audit_query],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [of_every_audit_event, no_database],
+    },
+    "getAuditEventById": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
+    "verifyAuditHashChain": {200: [of_audit_event], 400: [of_no_uuid], 401: [no_key], 404: [], 500: [no_database]},
     "triggerWebhook": WEBHOOK,
     "triggerWebhookGet": WEBHOOK,
     "triggerWebhookPut": WEBHOOK,

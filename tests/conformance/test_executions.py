@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -399,6 +400,38 @@ def test_a_list_may_be_of_one_workflow(listed: Api, sort_by: str, status: str | 
     cursor = page(listed, workflowId=workflow_id, limit=2)["nextCursor"]
     assert len(page(listed, workflowId=workflow_id.upper(), limit=2, cursor=cursor)["items"]) == 1
     assert page(listed, workflowId=NOBODY) == {"items": [], "nextCursor": "", "hasMore": False}
+
+
+def test_an_event_that_a_workflow_emits_is_in_the_audit_trail(new_world: World) -> None:
+    """Between the start and the end of its execution; the step tells it too."""
+    api = new_world.api
+    payload = {
+        "id": "{{workflow.id}}",
+        "amount": "{{workflow.amount}}",
+        "note": "of {{execution.id}}",
+        "token": "t0k",
+    }
+    workflow = api.active({"action": "emit_event", "eventType": "payment.approved", "payload": payload})
+
+    execution_id = api.deliver(workflow, b'{"id": "p-1", "amount": 100.10}').json()["executionId"]
+    [step] = api.results(execution_id)["stepResults"]
+
+    [event] = new_world.audited("EVENT_EMITTED")
+    [started] = new_world.audited("EXECUTION_STARTED")
+    [completed] = new_world.audited("EXECUTION_COMPLETED")
+    told = {"id": "p-1", "amount": Decimal("100.10"), "note": f"of {execution_id}", "token": "t0k"}
+    assert step["output"] == {"action": "emit_event", "eventType": "payment.approved", "payload": told}
+    assert (event["resource_type"], event["resource_id"], event["actor_type"]) == (
+        "execution",
+        execution_id,
+        "system",
+    )
+    assert event["context"] == {
+        "nodeId": "step1",
+        "eventType": "payment.approved",
+        "payload": {**told, "amount": "100.10", "token": "********"},
+    }
+    assert started["sequence"] < event["sequence"] == completed["sequence"] - 1
 
 
 def test_rows_that_come_and_end_move_no_others(new_world: World) -> None:

@@ -19,6 +19,7 @@ MB = 1_048_576
 NOBODY = "01900000-0000-7000-8000-000000000000"
 WORKFLOWS = "/v1/workflows"
 PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
+COUNTS = "/v1/dashboards/executions"
 FREE = {"triggerId": "webhook"}
 """A trigger that registers no webhook."""
 
@@ -132,6 +133,11 @@ def deliver(body: Any = None, **headers: str) -> Ask:
     return lambda world: world.api.deliver(world.api.active(**trigger), body, **headers)
 
 
+def deliver_with_a_wrong_signature(world: World) -> Answer:
+    signed = world.api.active(signing_secret=f"another than {CANARY}")
+    return world.api.deliver(signed, {"card": CANARY}, X_Webhook_Signature=CANARY)
+
+
 def deliver_twice(world: World) -> Answer:
     workflow = world.api.active()
     world.api.deliver(workflow, Idempotency_Key=CANARY)
@@ -205,7 +211,15 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0299", 400, configure_provider(description=CANARY * 30), {"description"}),
     ("FLK-0300", 400, create(owner=CANARY), {"owner"}),
     ("FLK-0301", 400, execute({}, Idempotency_Key=CANARY), {"inputData"}),
+    ("FLK-0302", 400, ask("GET", f"{COUNTS}?status={CANARY}"), {"status"}),
     ("FLK-0304", 400, ask("GET", f"{WORKFLOWS}?cursor={CANARY}"), {"cursor"}),
+    ("FLK-0305", 400, ask("GET", f"{COUNTS}?startTime={CANARY}"), {"startTime"}),
+    (
+        "FLK-0308",
+        400,
+        ask("GET", f"{COUNTS}?startTime=2026-03-18T00:00:00Z&endTime=2026-03-17T23:59:59Z"),
+        {"endTime"},
+    ),
     ("FLK-0309", 400, ask("GET", f"{WORKFLOWS}?limit={CANARY}"), {"limit"}),
     ("FLK-0310", 400, ask("GET", f"{WORKFLOWS}?sortOrder={CANARY}"), {"sortOrder"}),
     ("FLK-0341", 422, call_a_refused_address, set()),
@@ -241,9 +255,11 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0105", create(nodes=[NODE, node("b")], edges=[{**edge("a", "b"), "condition": f"'{CANARY}"}])),
     ("FLK-0118", create_node("trigger", {"path": f"../{CANARY}"})),
     ("FLK-0118", create_node("trigger", {"verify_token": [CANARY]})),
+    ("FLK-0118", create_node("trigger", {"signing_secret": [CANARY]})),
     ("FLK-0118", create_node("trigger", {"responseTimeout": CANARY})),
     ("FLK-0119", create_node("action", {"action": "delay", "seconds": CANARY})),
     ("FLK-0119", create_node("action", {"action": "set_output", "output": f"{{{{{CANARY}..x}}}}"})),
+    ("FLK-0119", create_node("action", {"action": "emit_event", "eventType": f"{{{{{CANARY}}}}}"})),
     ("FLK-0119", create_node("executor", {"executorId": [CANARY]})),
     ("FLK-0150", create_node("executor", {"executorId": "http.request", "providerConfigId": [CANARY]})),
     ("FLK-0293", configure_provider(config={"base_url": f"http://{CANARY}@h"})),
@@ -253,6 +269,7 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0304", ask("GET", f"{WORKFLOWS}?status={CANARY}")),
     ("FLK-0304", ask("GET", f"/v1/executions?workflowId={CANARY}")),
     ("FLK-0304", ask("GET", f"{WORKFLOWS}?sortBy={quote(CANARY * 400)}")),
+    ("FLK-0362", deliver_with_a_wrong_signature),
     ("FLK-0509", execute({"inputData": {}}, Idempotency_Key=f"{CANARY} {CANARY}")),
 ]
 """More ways to put something into a request that is refused."""

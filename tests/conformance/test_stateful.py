@@ -1,56 +1,55 @@
 """Resources along their lives: what an operation answers leads to the next one, by the links of the document."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import schemathesis
 from hypothesis import Phase, settings
 
 from flowker.app import document_path
-from tests.conformance.conftest import CREDENTIALS, SCHEMATHESIS, World
+from flowker.http.document import load
+from tests.conformance.conftest import CREDENTIALS, SCHEMATHESIS, Answer, Api, World
+
+WALKS_MAX = settings().max_examples
 
 STEPS_MAX = 15
 """Longer than the life of a workflow: create, activate, execute, status, results, deactivate, draft, delete."""
 
-WORKFLOWS = r"/v1/(workflows|executions|webhooks)"
-PROVIDER_CONFIGURATIONS = r"/v1/provider-configurations"
-
-REACHED = {
-    WORKFLOWS: {("activateWorkflow", 200), ("deactivateWorkflow", 200), ("deleteWorkflow", 204)},
-    PROVIDER_CONFIGURATIONS: {
-        ("createProviderConfiguration", 201),
-        ("updateProviderConfiguration", 200),
-        ("testProviderConfiguration", 200),
-        ("disableProviderConfiguration", 200),
-        ("enableProviderConfiguration", 200),
-        ("deleteProviderConfiguration", 204),
-    },
+WALKS: Mapping[str, list[str]] = {
+    "workflows": ["Workflows API", "Executions API", "Webhooks API"],
+    "provider configurations": ["Provider Configurations API"],
 }
-"""What some walk among these paths must have come to, or the links lead nowhere."""
+"""By their name the tags of the operations that some walks are about."""
+
+LINKED_MIN = 4
+"""Which links a walk takes is left to chance. So many operations that need the id of something must have succeeded in
+all walks together, or the links lead nowhere."""
+
+DOCUMENT = load(document_path())
+OPERATIONS = {
+    operation["operationId"]: (method.upper(), path, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+    if "operationId" in operation
+}
 
 
-WALKS = {WORKFLOWS: 2 * settings().max_examples, PROVIDER_CONFIGURATIONS: settings().max_examples}
-"""Enough to come to all of that: few of the steps that are made at random lead on."""
-
-
-@pytest.mark.parametrize("paths", list(REACHED))
-def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callable[[], World], paths: str) -> None:
-    """Each walk starts in a service of its own, which has a draft, an execution and a provider configuration."""
+@pytest.mark.parametrize("name", WALKS)
+def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callable[[], World], name: str) -> None:
+    """Each walk starts in a service of its own, which has a draft, an execution and a configuration."""
     worlds: list[World] = []
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
         await worlds[-1].app(scope, receive, send)
 
-    def elsewhere(context: Any) -> bool:
-        return not re.match(paths, context.operation.path)
-
     described = schemathesis.openapi.from_path(document_path(), config=schemathesis.Config.from_path(SCHEMATHESIS))
     described.config.update(headers=dict(CREDENTIALS))
     described.app = service
 
-    class Walk(described.exclude(elsewhere).as_state_machine()):  # type: ignore[misc]
+    class Walk(described.include(tag=WALKS[name]).as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
             worlds.append(make_world())
             worlds[-1].start()
@@ -71,7 +70,71 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
         def teardown(self) -> None:
             worlds[-1].stop()
 
-    Walk.run(settings=settings(max_examples=WALKS[paths], stateful_step_count=STEPS_MAX, phases=[Phase.generate]))
+    Walk.run(settings=settings(max_examples=WALKS_MAX, stateful_step_count=STEPS_MAX, phases=[Phase.generate]))
 
     walked = {answer for world in worlds for answer in world.answered}
-    assert walked >= REACHED[paths]
+    linked = {operation_id for operation_id, status in walked if status < 300 and "{" in OPERATIONS[operation_id][1]}
+    assert len(linked) >= LINKED_MIN
+
+
+@dataclass(frozen=True)
+class Station:
+    """An answer of an operation, and the way on from it by what the document says of it: no address is known here."""
+
+    api: Api
+    operation_id: str
+    answer: Answer
+
+    def follow(self, link: str, status: int, body: Any = None, **headers: str) -> "Station":
+        """Ask what a link of the answer leads to."""
+        response = _resolve(OPERATIONS[self.operation_id][2]["responses"][str(self.answer.status)])
+        followed = _resolve(response["links"][link])
+        parameters = {name: self._read(expression) for name, expression in followed["parameters"].items()}
+        return arrive(self.api, followed["operationId"], status, body, parameters, **headers)
+
+    def _read(self, expression: str) -> str:
+        if expression.startswith("$response.header."):
+            return self.answer.headers[expression.removeprefix("$response.header.")]
+        value = self.answer.json()
+        for step in expression.removeprefix("$response.body#/").split("/"):
+            value = value[int(step) if isinstance(value, list) else step]
+        return quote(str(value), safe="")
+
+
+def arrive(
+    api: Api,
+    operation_id: str,
+    status: int,
+    body: Any = None,
+    parameters: Mapping[str, str] | None = None,
+    **headers: str,
+) -> Station:
+    """Ask an operation, which has to answer with this status."""
+    method, path, _ = OPERATIONS[operation_id]
+    return Station(api, operation_id, api.expect(status, method, path.format(**parameters or {}), body, **headers))
+
+
+def _resolve(node: Any) -> Any:
+    if "$ref" not in node:
+        return node
+    found: Any = DOCUMENT
+    for step in node["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return found
+
+
+def test_a_workflow_lives_by_links_alone(api: Api) -> None:
+    """From its creation over a delivery and its results to its end."""
+    definition = api.definition()
+    updated = (
+        arrive(api, "createWorkflow", 201, definition)
+        .follow("GetWorkflow", 200)
+        .follow("UpdateWorkflow", 200, definition)
+    )
+    activated = updated.follow("ActivateWorkflow", 200)
+    delivered = activated.follow("TriggerWebhook", 200, {"amount": 1}, Prefer="wait=5")
+    results = delivered.follow("GetExecutionResults", 200).answer.json()
+    activated.follow("DeactivateWorkflow", 200).follow("DeleteWorkflow", 204)
+
+    assert results["finalOutput"] == {"decision": "approved"}
+    assert results["workflowId"] == activated.answer.json()["id"]

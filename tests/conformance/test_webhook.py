@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from flowker.domain.webhooks import sign
 from tests.conformance.conftest import DECIDE, PATIENCE_S, WAIT_AN_HOUR, Api, Workflow, World, until
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 BODY_BYTES_MAX = 1_048_576
 DUPLICATES = 64
+SECRET = "a signing secret"
 
 SHOW_DELIVERY = {"action": "set_output", "output": "{{workflow._webhook}}"}
 FAIL = {"action": "fail", "message": "No funds."}
@@ -218,7 +220,7 @@ class TestDelivery:
     def test_credentials_and_signatures_are_left_out(self, api: Api) -> None:
         """Whoever reads the results of an execution has no use for them."""
         secret = "s3cr3t"
-        names = ["Authorization", "Cookie", "Proxy-Authorization", "X-Hub-Signature-256", "Stripe-Signature"]
+        names = ["Authorization", "Cookie", "Proxy-Authorization", "X-Hub-Signature-256", "X-Webhook-Signature"]
         workflow = api.active(SHOW_DELIVERY, verify_token=secret)
 
         headers = {name.replace("-", "_"): secret for name in names}
@@ -275,6 +277,105 @@ class TestToken:
 
         assert api.deliver(workflow, {}, X_Webhook_Token="old").status == 401
         assert api.deliver(workflow, {}, X_Webhook_Token="new").status == 201
+
+
+class TestSignature:
+    def test_a_webhook_with_a_secret_wants_the_bodys_signature(self, api: Api) -> None:
+        """Missing, of another body, or made with another secret is 401; the right one lets the delivery in."""
+        workflow = api.active(signing_secret=SECRET)
+        body = b'{"id": "p-1",  "amount": 100.10}'
+
+        given = [None, "", sign(SECRET, body + b" "), sign(f"{SECRET}!", body), sign(SECRET, body)[7:]]
+        refused = [api.deliver(workflow, body, X_Webhook_Signature=signature) for signature in given]
+
+        assert [(answer.status, answer.json()["code"]) for answer in refused] == [(401, "FLK-0362")] * len(given)
+        assert {answer.json()["message"] for answer in refused} == {"The webhook signature is missing or wrong."}
+        assert api.deliver(workflow, body, X_Webhook_Signature=sign(SECRET, body)).status == 201
+        assert len(executions_of(api, workflow)) == 1
+
+    def test_a_delivery_without_a_body_signs_no_bytes(self, api: Api) -> None:
+        """It is a delivery like any other."""
+        workflow = api.active(signing_secret=SECRET)
+
+        assert api.deliver(workflow, X_Webhook_Signature=sign(SECRET, b"")).status == 201
+        assert api.deliver(workflow).status == 401
+
+    def test_a_body_of_any_allowed_size_can_be_signed(self, api: Api) -> None:
+        """One byte more is told to be too large before its signature is looked at."""
+        workflow = api.active(signing_secret=SECRET)
+        largest = padded(BODY_BYTES_MAX)
+
+        assert api.deliver(workflow, largest, X_Webhook_Signature=sign(SECRET, largest)).status == 201
+        assert api.deliver(workflow, padded(BODY_BYTES_MAX + 1)).json()["code"] == "FLK-0363"
+
+    def test_a_token_may_be_asked_for_as_well(self, api: Api) -> None:
+        """Then both have to be right."""
+        workflow = api.active(signing_secret=SECRET, verify_token="token")
+        signature = sign(SECRET, b"{}")
+
+        assert api.deliver(workflow, b"{}", X_Webhook_Signature=signature).status == 401
+        assert api.deliver(workflow, b"{}", X_Webhook_Token="token").status == 401
+        assert api.deliver(workflow, b"{}", X_Webhook_Signature=signature, X_Webhook_Token="token").status == 201
+
+    def test_the_secret_is_shown_to_nobody(self, world: World, api: Api) -> None:
+        """Readers see a mask, and sending that back keeps the secret."""
+        workflow = api.draft(signing_secret=SECRET)
+        shown = api.expect(200, "GET", f"/v1/workflows/{workflow.id}")
+        definition = {name: shown.json()[name] for name in ("name", "nodes", "edges")}
+
+        api.expect(200, "PUT", f"/v1/workflows/{workflow.id}", definition)
+        api.move(workflow, "activate")
+
+        assert shown.json()["nodes"][0]["data"]["signing_secret"] == "********"
+        assert SECRET.encode() not in shown.body
+        assert api.deliver(workflow, b"{}", X_Webhook_Signature=sign(SECRET, b"{}")).status == 201
+        assert SECRET not in str(world.audited("WORKFLOW_UPDATED"))
+
+
+class TestRefused:
+    def test_a_thousand_wrong_tokens_are_two_events_and_all_of_them_count(self, new_world: World) -> None:
+        """The first at once, the others together; every caller is answered."""
+        api = new_world.api
+        workflow = api.active(verify_token="token")
+
+        answers = [api.deliver(workflow, X_Webhook_Token=f"guess-{number}").status for number in range(1_000)]
+        until(lambda: new_world.audited("WEBHOOK_REFUSED"))
+        new_world.clock.turn(10)
+        until(lambda: len(new_world.audited("WEBHOOK_REFUSED")) == 2)
+
+        events = new_world.audited("WEBHOOK_REFUSED")
+        assert set(answers) == {401}
+        assert sum(event["context"]["count"] for event in events) == 1_000
+        for event in events:
+            assert (event["resource_type"], event["resource_id"]) == ("workflow", workflow.id)
+            assert (event["action"], event["result"]) == ("EXECUTE", "FAILED")
+            assert (event["actor_type"], event["actor_ip"]) == ("api_key", "127.0.0.1")
+            assert event["context"].items() >= {"method": "POST", "path": workflow.webhook, "addresses": 1}.items()
+        assert "guess" not in str(events)
+
+    def test_a_wrong_signature_is_told_by_its_reason(self, new_world: World) -> None:
+        """A sender that signs wrongly is another problem than one that does not know the token."""
+        api = new_world.api
+
+        api.deliver(api.active(signing_secret=SECRET), {}, X_Webhook_Signature="sha256=00")
+
+        [event] = until(lambda: new_world.audited("WEBHOOK_REFUSED"))
+        assert event["context"]["reasons"] == {"signature": 1}
+
+    def test_other_refusals_are_not_among_them(self, new_world: World) -> None:
+        """Nobody, a body that does not fit, a workflow that is off: no delivery of a stranger."""
+        api = new_world.api
+        workflow = api.active(verify_token="token")
+        api.ask("POST", "/v1/webhooks/nobody", {})
+        api.deliver(workflow, b"{", X_Webhook_Token="token")
+        api.deliver(workflow, X_API_Key="wrong")
+        api.move(workflow, "deactivate")
+        api.deliver(workflow, X_Webhook_Token="token")
+
+        api.deliver(workflow, X_Webhook_Token="wrong")
+
+        [event] = until(lambda: new_world.audited("WEBHOOK_REFUSED"))
+        assert event["context"]["count"] == 1
 
 
 class TestIdempotency:
@@ -539,6 +640,13 @@ class TestOrderOfChecks:
     def test_the_size_comes_before_what_the_body_says(self, api: Api) -> None:
         """What is too large is not parsed."""
         assert api.deliver(api.active(), b"{" * (BODY_BYTES_MAX + 1)).json()["code"] == "FLK-0363"
+
+    def test_the_signature_comes_before_what_the_body_says(self, api: Api) -> None:
+        """Nothing looks into a body before it is known who wrote it."""
+        workflow = api.active(signing_secret=SECRET)
+
+        assert api.deliver(workflow, b"{").json()["code"] == "FLK-0362"
+        assert api.deliver(workflow, b"{", X_Webhook_Signature=sign(SECRET, b"{")).json()["code"] == "FLK-0001"
 
     def test_the_body_comes_before_the_state(self, api: Api) -> None:
         """Also while the workflow is off."""

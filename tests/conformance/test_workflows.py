@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from flowker.domain.secrets import MASK
 from tests.conformance.conftest import (
     DECIDE,
     Api,
@@ -22,6 +23,7 @@ from tests.conformance.conftest import (
 )
 
 WORKFLOWS = "/v1/workflows"
+CANARY = "canary-7f3a91"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 Item = dict[str, Any]
@@ -361,6 +363,124 @@ def test_of_two_creations_with_one_name_at_once_one_wins(world: World) -> None:
 
     assert answers.keys() == {201, 409}
     assert answers[409]["code"] == "FLK-0101"
+
+
+class TestEntityTags:
+    def test_every_answer_with_a_workflow_names_its_state(self, api: Api) -> None:
+        """The same name in each of them while nothing changes, and another one after each change."""
+        created = api.expect(201, "POST", WORKFLOWS, api.definition())
+        path = f"{WORKFLOWS}/{created.json()['workflowId']}"
+        tags = [created.headers["ETag"]]
+
+        assert api.expect(200, "GET", path).headers["ETag"] == tags[0]
+        for method, way, body in (
+            ("PUT", "", api.definition()),
+            ("POST", "/activate", None),
+            ("POST", "/deactivate", None),
+            ("POST", "/draft", None),
+        ):
+            tags.append(api.expect(200, method, path + way, body).headers["ETag"])
+            assert api.expect(200, "GET", path).headers["ETag"] == tags[-1]
+
+        assert len(set(tags)) == len(tags)
+
+    def test_the_second_of_two_editors_is_told(self, api: Api) -> None:
+        """Both read the same state. The second one learns the state that there is now, and nothing is changed."""
+        path = f"{WORKFLOWS}/{api.draft().id}"
+        tag = api.expect(200, "GET", path).headers["ETag"]
+        first = api.expect(200, "PUT", path, api.definition(), If_Match=tag)
+
+        second = api.expect(409, "PUT", path, api.definition(), If_Match=tag)
+
+        assert second.json()["code"] == "FLK-0350"
+        assert second.headers["ETag"] == first.headers["ETag"]
+        assert api.expect(200, "GET", path).json() == first.json()
+
+    def test_a_round_of_statuses_is_a_change_for_who_read_before(self, api: Api) -> None:
+        """The draft is the same revision again, and still not what the editor saw."""
+        workflow = api.draft()
+        path = f"{WORKFLOWS}/{workflow.id}"
+        tag = api.expect(200, "GET", path).headers["ETag"]
+        api.move(workflow, "activate", "deactivate", "draft")
+
+        api.expect(409, "PUT", path, api.definition(), If_Match=tag)
+
+    def test_who_deletes_another_state_is_told(self, api: Api) -> None:
+        """Nothing is deleted; with the state that there is, it is."""
+        path = f"{WORKFLOWS}/{api.draft().id}"
+        before = api.expect(200, "GET", path).headers["ETag"]
+        now = api.expect(200, "PUT", path, api.definition()).headers["ETag"]
+
+        assert api.expect(409, "DELETE", path, If_Match=before).json()["code"] == "FLK-0350"
+        api.expect(204, "DELETE", path, If_Match=f"W/{before}, {now}")
+
+    def test_any_state_can_be_asked_for(self, api: Api) -> None:
+        """With an asterisk, or without the header."""
+        path = f"{WORKFLOWS}/{api.draft().id}"
+
+        api.expect(200, "PUT", path, api.definition(), If_Match="*")
+        api.expect(200, "PUT", path, api.definition())
+
+
+class TestSecrets:
+    def test_a_token_is_never_shown(self, api: Api) -> None:
+        """In no answer that has the definition."""
+        definition = api.definition(verify_token=CANARY)
+        created = api.expect(201, "POST", WORKFLOWS, definition)
+        path = f"{WORKFLOWS}/{created.json()['workflowId']}"
+
+        answers = [
+            created,
+            api.expect(200, "GET", path),
+            api.expect(200, "PUT", path, definition),
+            api.expect(200, "POST", f"{path}/activate"),
+            api.expect(200, "GET", f"{WORKFLOWS}?limit=100"),
+        ]
+
+        assert not any(CANARY.encode() in answer.body for answer in answers)
+        assert answers[1].json()["nodes"][0]["data"]["verify_token"] == MASK
+
+    def test_a_mask_that_comes_back_keeps_the_token(self, api: Api) -> None:
+        """What was read can be sent again as it is."""
+        workflow = api.draft(verify_token=CANARY)
+        path = f"{WORKFLOWS}/{workflow.id}"
+        read = api.expect(200, "GET", path).json()
+        api.expect(
+            200, "PUT", path, {name: read[name] for name in ("name", "description", "nodes", "edges", "metadata")}
+        )
+
+        api.move(workflow, "activate")
+
+        assert api.deliver(workflow, X_Webhook_Token=CANARY).status == 201
+        assert api.deliver(workflow, X_Webhook_Token=MASK).status == 401
+
+    def test_a_clone_has_the_token(self, api: Api) -> None:
+        """Sealed for itself."""
+        workflow = api.draft(verify_token=CANARY)
+        cloned = api.expect(
+            201, "POST", f"{WORKFLOWS}/{workflow.id}/clone", {"name": f"{workflow.name} again"}
+        ).json()
+
+        api.expect(200, "POST", f"{WORKFLOWS}/{cloned['workflowId']}/activate")
+
+        assert api.deliver(workflow, X_Webhook_Token=CANARY).status == 201
+
+    def test_a_mask_with_nothing_behind_it_is_refused(self, api: Api) -> None:
+        """It would become the token itself: on creation, and for a node that is new or had none."""
+        masked = api.definition(verify_token=MASK)
+        path = f"{WORKFLOWS}/{api.draft().id}"
+
+        for answer in (api.ask("POST", WORKFLOWS, masked), api.ask("PUT", path, masked)):
+            assert answer.status == 400
+            assert answer.json()["code"] == "FLK-0118"
+            assert list(answer.json()["fields"]) == ["nodes[0].data.verify_token"]
+
+    def test_the_store_has_no_token_in_clear(self, world: World) -> None:
+        """Neither in the definition nor in the audit trail, also after it was replaced."""
+        path = f"{WORKFLOWS}/{world.api.draft(verify_token=CANARY).id}"
+        world.api.expect(200, "PUT", path, world.api.definition(verify_token=f"{CANARY}-again"))
+
+        assert CANARY.encode() not in world.files()
 
 
 def test_a_change_that_was_overtaken_by_a_deletion_finds_nothing(world: World) -> None:

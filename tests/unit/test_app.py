@@ -1,6 +1,8 @@
 """The composition root: what is put together starts as a whole, stops as a whole, and leaves nothing behind."""
 
 import asyncio
+import json
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +16,7 @@ from flowker import app
 from flowker.app import Service, StoreInUse, bind, build, check_document, document_path
 from flowker.operations import health, workflows
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage.database import DatabaseUnusable, EngineLock
+from flowker.storage.database import Connection, DatabaseUnusable, EngineLock
 
 MakeSettings = Callable[..., Settings]
 
@@ -124,6 +126,27 @@ class TestStarting:
         lock.release()
 
 
+class TestStopping:
+    async def test_refused_deliveries_that_were_only_counted_are_written(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """The interval that they were counted in need not end."""
+        trigger = {"id": "t", "type": "trigger", "data": {"path": "p", "verify_token": "token"}}
+        async with running(build(make_settings())) as client:
+            created = await client.post("/v1/workflows", json={"name": "w", "nodes": [trigger], "edges": []})
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            statuses = [(await client.post("/v1/webhooks/p")).status_code for _ in range(20)]
+
+        with sqlite3.connect(tmp_path / "flowker.db") as database:
+            rows = database.execute(
+                "SELECT context FROM audit_events WHERE event_type = 'WEBHOOK_REFUSED'"
+            ).fetchall()
+        database.close()
+        assert statuses == [401] * 20
+        assert len(rows) <= 2
+        assert sum(json.loads(context)["count"] for (context,) in rows) == 20
+
+
 class TestKeys:
     async def test_a_request_needs_one_of_the_keys(self, make_settings: MakeSettings) -> None:
         """Both are valid while one replaces the other."""
@@ -146,6 +169,38 @@ class TestKeys:
         """Forgetting the key must not open the door."""
         with pytest.raises(InvalidSettings, match="API_KEY: no key is set"):
             build(make_settings(API_KEY=""))
+
+
+class TestProxies:
+    @pytest.mark.parametrize(("trusted", "address"), [("127.0.0.0/8", "203.0.113.7"), ("", "127.0.0.1")])
+    async def test_the_client_behind_a_trusted_proxy_is_written_down(
+        self, make_settings: MakeSettings, trusted: str, address: str
+    ) -> None:
+        """In the audit trail and in the input of its delivery; nobody is trusted by default."""
+        settings = make_settings(FLOWKER_TRUSTED_PROXIES=trusted)
+        show = {"action": "set_output", "output": "{{workflow._webhook.remote_ip}}"}
+        nodes = [
+            {"id": "t", "type": "trigger", "data": {"path": "p", "responseMode": "sync"}},
+            {"id": "a", "type": "action", "data": show},
+        ]
+        edges = [{"id": "e", "source": "t", "target": "a"}]
+        service = build(settings)
+
+        async with running(service) as client:
+            client.headers["X-Forwarded-For"] = "198.51.100.9, 203.0.113.7"
+            created = await client.post("/v1/workflows", json={"name": "w", "nodes": nodes, "edges": edges})
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            delivered = await client.post("/v1/webhooks/p")
+            results = await client.get(f"/v1/executions/{delivered.json()['executionId']}/results")
+            addresses = await service.context.store.read(_actors_addresses)
+
+        assert results.json()["finalOutput"] == address
+        assert addresses == {address, None}
+
+
+def _actors_addresses(connection: Connection) -> set[str | None]:
+    """The system's own has none."""
+    return {row[0] for row in connection.exec_driver_sql("SELECT actor_ip FROM audit_events")}
 
 
 class TestOrigins:

@@ -1,5 +1,7 @@
 """The settings: read once, checked whole, and every problem told at once."""
 
+import base64
+
 import pytest
 
 from flowker.settings import InvalidSettings, Settings, load_settings
@@ -165,8 +167,32 @@ def test_allowing_private_addresses_allows_every_network() -> None:
     assert settings.egress_networks == ("0.0.0.0/0", "::/0")
 
 
-def test_a_network_that_is_none_is_refused_by_its_place() -> None:
-    """The place counts from 0, as in every field path."""
-    [problem] = problems_of(FLOWKER_EGRESS_ALLOW="10.0.0.0/8,10.0.0.0/33")
+def test_no_proxy_is_trusted_by_default() -> None:
+    """And those that are named are networks, in one form."""
+    assert load_settings({}).trusted_proxies == ()
+    assert load_settings({"FLOWKER_TRUSTED_PROXIES": "10.1.2.3/8, ::1"}).trusted_proxies == ("10.0.0.0/8", "::1/128")
 
-    assert problem.startswith("FLOWKER_EGRESS_ALLOW.1: ")
+
+def test_secret_keys_are_32_bytes_in_base64() -> None:
+    """Several, so that one can be replaced; the first one seals."""
+    first, second = bytes(range(32)), bytes(32)
+    text = ",".join(base64.b64encode(key).decode() for key in (first, second))
+
+    assert load_settings({"FLOWKER_SECRET_KEY": text}).secret_keys == (first, second)
+
+
+@pytest.mark.parametrize("text", ["canary", "Y2FuYXJ5", f"{base64.b64encode(bytes(32)).decode()},canary"])
+def test_a_secret_key_that_is_none_is_refused_without_being_told(text: str) -> None:
+    """The message goes to a log."""
+    with pytest.raises(InvalidSettings, match="FLOWKER_SECRET_KEY: every key must be 32 bytes in base64") as refused:
+        load_settings({"FLOWKER_SECRET_KEY": text})
+
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["FLOWKER_EGRESS_ALLOW", "FLOWKER_TRUSTED_PROXIES"])
+def test_a_network_that_is_none_is_refused_by_its_place(name: str) -> None:
+    """The place counts from 0, as in every field path."""
+    [problem] = problems_of(**{name: "10.0.0.0/8,10.0.0.0/33"})
+
+    assert problem.startswith(f"{name}.1: ")

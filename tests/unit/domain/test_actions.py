@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flowker.domain.actions import (
     DELAY_MAX_S,
     DelayAction,
+    EmitEventAction,
     FailAction,
     InvalidMember,
     LogAction,
@@ -24,11 +25,11 @@ JSON = st.recursive(
     | st.integers()
     | st.decimals(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
-    | st.sampled_from(["log", "set_output", "fail", "delay", "info", "{{workflow.a}}", "{{}}"]),
+    | st.sampled_from(["log", "set_output", "emit_event", "fail", "delay", "info", "{{workflow.a}}", "{{}}"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
-MEMBERS = st.sampled_from(["action", "actionType", "message", "level", "output", "seconds"])
+MEMBERS = st.sampled_from(["action", "actionType", "message", "level", "output", "eventType", "payload", "seconds"])
 
 
 def refusal_of(data: dict[str, Any]) -> InvalidMember:
@@ -58,7 +59,7 @@ def test_an_unknown_kind_is_refused_with_those_that_exist(member: str, kind: Any
     """Of any type, and what was written is not repeated."""
     refusal = refusal_of({member: kind})
 
-    assert (refusal.field, str(refusal)) == (member, "must be one of log, set_output, fail, delay")
+    assert (refusal.field, str(refusal)) == (member, "must be one of log, set_output, emit_event, fail, delay")
 
 
 def test_a_missing_kind_is_refused() -> None:
@@ -103,6 +104,12 @@ def test_the_levels_are_those_of_the_log(level: str) -> None:
         ({"action": "log", "message": "{{}}"}, "message", "has a reference that is not a path"),
         ({"action": "set_output"}, "output", "is required"),
         ({"action": "set_output", "output": {"a": ["{{a..b}}"]}}, "output", "has a reference that is not a path"),
+        *[
+            ({"action": "emit_event", "eventType": type_}, "eventType", "must be a string of 1 to 100 characters")
+            for type_ in (None, "", " ", "x" * 101, 1, ["paid"], "{{workflow.type}}")
+        ],
+        ({"action": "emit_event"}, "eventType", "must be a string"),
+        ({"action": "emit_event", "eventType": "a", "payload": ["{{}}"]}, "payload", "has a reference that is not a"),
         ({"action": "fail", "message": 1}, "message", "must be a string"),
         ({"action": "fail", "message": None}, "message", "must be a string"),
         ({"action": "fail", "message": "{{ }}"}, "message", "has a reference that is not a path"),
@@ -123,6 +130,24 @@ def test_any_value_can_be_the_output(output: Any) -> None:
 
     assert isinstance(action, SetOutputAction)
     assert action.output({}) == (None if output == "{{workflow}}" else output)
+
+
+def test_an_event_has_its_type_and_a_payload_with_the_references_filled_in() -> None:
+    """The type is as it was written; values keep their types. Without a payload it is null."""
+    context = {"workflow": {"amount": Decimal("1.10")}}
+    payload = {"amount": "{{workflow.amount}}", "text": "paid {{workflow.amount}}"}
+
+    action = compile_action({"action": "emit_event", "eventType": "payment.approved", "payload": payload})
+    bare = compile_action({"actionType": "emit_event", "eventType": "x" * 100})
+
+    assert isinstance(action, EmitEventAction)
+    assert action.output(context) == {
+        "action": "emit_event",
+        "eventType": "payment.approved",
+        "payload": {"amount": Decimal("1.10"), "text": "paid 1.10"},
+    }
+    assert isinstance(bare, EmitEventAction)
+    assert bare.output(context) == {"action": "emit_event", "eventType": "x" * 100, "payload": None}
 
 
 @pytest.mark.parametrize("seconds", [0, 1, DELAY_MAX_S, Decimal("0.1"), Decimal("1E-400"), Decimal("2.592E6")])

@@ -99,6 +99,12 @@ class TestTrigger:
             "must be a string of 1 to 512 characters",
         )
 
+    @pytest.mark.parametrize("length", [16, 512])
+    def test_a_signing_secret_has_16_to_512_characters(self, length: int) -> None:
+        """Both are allowed; a shorter one could be guessed from one signed delivery."""
+        assert compile_trigger(signing_secret="s" * length).signing_secret == "s" * length
+        assert compile_trigger().signing_secret is None
+
     @pytest.mark.parametrize("member", ["methd", "verifyToken", "Path", "executorId", ""])
     def test_a_member_that_it_does_not_know_is_refused(self, member: str) -> None:
         """`{"methd": "GET"}` would register a webhook for POST."""
@@ -134,6 +140,10 @@ class TestTrigger:
             ("verify_token", {}),
             ("verify_token", 12345),
             ("verify_token", "t" * 513),
+            ("signing_secret", ""),
+            ("signing_secret", "s" * 15),
+            ("signing_secret", "s" * 513),
+            ("signing_secret", ["s" * 16]),
             ("responseTimeout", 0),
             ("responseTimeout", Decimal("30.1")),
             ("responseTimeout", True),
@@ -389,8 +399,8 @@ JSON = st.recursive(
     max_leaves=6,
 )
 MEMBERS = [
-    *("triggerId", "triggerType", "path", "method", "verify_token", "responseMode", "responseTimeout"),
-    *("executorId", "providerConfigId", "timeout", "retry", "successStatusCodes", "validateInput"),
+    *("triggerId", "triggerType", "path", "method", "verify_token", "signing_secret", "responseMode"),
+    *("responseTimeout", "executorId", "providerConfigId", "timeout", "retry", "successStatusCodes", "validateInput"),
     *("inputMapping", "outputMapping", "transforms"),
     *("condition", "action", "actionType", "message", "level", "output", "seconds", "join"),
 ]

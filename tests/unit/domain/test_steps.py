@@ -92,11 +92,21 @@ def test_a_delay_waits_first_and_then_produces_its_seconds() -> None:
     assert repr(run(delay, elapsed=True)) == repr(Produced({"action": "delay", "seconds": Decimal("0.1")}))
 
 
-@pytest.mark.parametrize("action", ["set_output", "log", "fail"])
+def test_an_event_is_produced_as_it_is_emitted() -> None:
+    """Its output tells what the audit trail gets."""
+    behaviour = compile_action({"action": "emit_event", "eventType": "paid", "payload": "{{workflow.id}}"})
+
+    assert run(behaviour, {"workflow": {"id": 7}}) == Produced(
+        {"action": "emit_event", "eventType": "paid", "payload": 7}
+    )
+
+
+@pytest.mark.parametrize("action", ["set_output", "log", "fail", "emit_event"])
 def test_what_is_too_large_to_be_an_output_fails_the_node(action: str) -> None:
     """It neither fills the memory nor breaks the worker."""
     text = "{{workflow.text}}" * 3
-    behaviour = compile_action({"action": action, "output": text, "message": text})
+    members = {"output": text, "message": text, "payload": text, "eventType": "paid"}
+    behaviour = compile_action({"action": action, **members})
 
     failed = run(behaviour, {"workflow": {"text": "x" * 500_000}})
 

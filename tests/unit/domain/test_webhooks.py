@@ -15,7 +15,15 @@ from flowker.domain.webhooks import (
     normalize_path,
     parse_idempotency_key,
     parse_prefer_wait_s,
+    sign,
+    signature_fits,
+    token_fits,
 )
+
+PUBLISHED = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+"""What GitHub's page on validating deliveries says of `Hello, World!` and the secret below."""
+
+PUBLISHED_SECRET = "It's a Secret to Everybody"
 
 VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
@@ -272,3 +280,40 @@ def test_repeated_names_keep_all_their_values_in_order(pairs: list[tuple[str, st
     delivery = deliver(headers=pairs, query=pairs)["_webhook"]
 
     assert delivery["query"] == delivery["headers"] == wanted
+
+
+def test_a_signature_is_the_one_that_others_make() -> None:
+    """HMAC-SHA256 in hexadecimal after the name of the hash."""
+    assert sign(PUBLISHED_SECRET, b"Hello, World!") == PUBLISHED
+
+
+def test_a_signature_fits_its_body_and_its_secret() -> None:
+    """The digits may be in either case; nothing else may differ."""
+    assert signature_fits(PUBLISHED_SECRET, b"Hello, World!", PUBLISHED)
+    assert signature_fits(PUBLISHED_SECRET, b"Hello, World!", PUBLISHED.upper())
+    assert not signature_fits(PUBLISHED_SECRET, b"Hello, World! ", PUBLISHED)
+    assert not signature_fits(PUBLISHED_SECRET + ".", b"Hello, World!", PUBLISHED)
+
+
+def test_no_body_is_signed_as_no_bytes() -> None:
+    """So that a delivery without one cannot be made by anybody."""
+    assert signature_fits("s" * 16, b"", sign("s" * 16, b""))
+    assert not signature_fits("s" * 16, b"", sign("t" * 16, b""))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(None, "", "sha256=", "sha1=f8cbf2", "\xff" * 71, "€", f" {PUBLISHED}"),
+        *(PUBLISHED[:-1], PUBLISHED + "0", PUBLISHED[7:], PUBLISHED.replace("2", "5", 1), PUBLISHED[:-1] + "8"),
+    ],
+)
+def test_what_is_no_signature_of_the_body_does_not_fit(given: str | None) -> None:
+    """Missing, cut, longer, without the hash's name, of another hash, or no ASCII at all."""
+    assert not signature_fits(PUBLISHED_SECRET, b"Hello, World!", given)
+
+
+def test_a_token_is_compared_by_its_bytes() -> None:
+    """Header values are decoded as latin-1, whatever the author's text is."""
+    assert token_fits("sécret", "sécret".encode().decode("latin-1"))
+    assert not any(token_fits("sécret", given) for given in (None, "", "secret", "sécret", "€"))

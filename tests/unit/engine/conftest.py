@@ -77,6 +77,11 @@ async def _wait_for(future: asyncio.Future[None]) -> None:
     await future
 
 
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
 class MoodyStore(Store):
     """A real store that is away for some of what it is asked, or breaks on it, when it was told so before."""
 

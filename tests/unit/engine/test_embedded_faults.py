@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from flowker.domain.executions import Event, Outcome, Run, Settled, State
-from flowker.domain.nodes import Node
+from flowker.domain.nodes import Node, compile_node
 from flowker.engine.embedded import INPUT_KEPT_BYTES_MAX
 from flowker.engine.records import build_progress, read_extent, read_recorded
 from flowker.engine.steps import Steps
@@ -83,6 +83,50 @@ class TestStoreAway:
 
         assert ended.row.status == "completed"
         assert len(ended.events) == 2
+
+    async def test_an_event_is_emitted_once_however_often_it_is_recorded(self, bench: "Bench", draw: "Draw") -> None:
+        """The store is away, then a commit has no answer: the event stands and falls with the node's outcome."""
+        nodes = [draw.trigger, draw.action("a", "emit_event", eventType="paid")]
+        bench.store.refuse(executions.record)
+        execution_id = await bench.accept(await bench.save(nodes, draw.chain("t", "a")))
+        await bench.eventually(lambda: bench.clock.sleeps(0.05))
+        before = await bench.store.read(_emitted)
+
+        bench.store.lose_answer(executions.record)
+        bench.clock.turn(0.05)
+        await _turn_when_asleep(bench, 0.2)
+        await _turn_when_asleep(bench, 0.2)
+        await bench.eventually(lambda: not bench.engine._held)
+        await bench.end(execution_id)
+
+        assert before == []
+        assert await bench.store.read(_emitted) == [execution_id]
+
+    async def test_an_event_that_was_not_recorded_is_emitted_after_the_next_start(
+        self, bench: "Bench", draw: "Draw"
+    ) -> None:
+        """Nor is one that was recorded emitted again."""
+        nodes = [
+            draw.trigger,
+            draw.action("a", "emit_event", eventType="paid"),
+            draw.action("wait", "delay", seconds=5),
+            draw.action("b", "emit_event", eventType="closed"),
+        ]
+        await bench.engine.stop()
+        await bench.make_engine(grace_s=0.01).start()
+        bench.store.refuse(executions.record)
+        execution_id = await bench.accept(await bench.save(nodes, draw.chain("t", "a", "wait", "b")))
+        await bench.eventually(lambda: bench.clock.sleeps(0.05))
+
+        await bench.restart()
+        await bench.until(execution_id, lambda recorded: recorded.row.wake_at is not None)
+        emitted = await bench.store.read(_emitted)
+        await bench.restart()
+        bench.clock.turn(5)
+        await bench.end(execution_id)
+
+        assert emitted == [execution_id]
+        assert await bench.store.read(_emitted) == [execution_id] * 2
 
     async def test_an_execution_that_cannot_be_read_is_left_to_the_sweep(self, bench: "Bench", simple: str) -> None:
         """After a pause it is taken up again."""
@@ -506,7 +550,14 @@ def _outcome_of_another(execution_id: str, node_id: str) -> executions.Progress:
     outcome = Outcome(node_id, "completed", {"from": "another"})
     state = State({}, outcomes={node_id: outcome})
     event = Settled("2026-03-17T14:35:00.000000Z", (outcome,))
-    return build_progress(execution_id, state, [event], first_seq=1, now=event.at, wake_at=None)
+    nodes = {node_id: compile_node({"id": node_id, "type": "action", "data": {"action": "log"}}, "node", {})}
+    return build_progress(execution_id, nodes, state, [event], first_seq=1, now=event.at, wake_at=None)
+
+
+def _emitted(connection: Connection) -> list[str]:
+    """The executions that emitted an event, once for each."""
+    rows = connection.exec_driver_sql("SELECT resource_id FROM audit_events WHERE event_type = 'EVENT_EMITTED'")
+    return [row[0] for row in rows]
 
 
 def _append_unknown(connection: Connection, execution_id: str, seq: int) -> None:

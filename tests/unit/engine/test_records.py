@@ -1,7 +1,8 @@
 """What is committed of an execution: the row that is read, the journal, and the audit event of its end."""
 
+import hashlib
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from flowker import jsontext
 from flowker.domain.audit import SYSTEM
 from flowker.domain.errors import ExecutionNotFound
 from flowker.domain.executions import Aborted, Outcome, Postponed, Settled, State, decode_event
+from flowker.domain.nodes import compile_node
 from flowker.engine.records import (
     Recorded,
     build_abortion,
@@ -23,6 +25,15 @@ from flowker.storage.database import Connection
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Bench, Draw
 
+NODES = {
+    str(data["id"]): compile_node({"type": "action", **data}, "node", {})
+    for data in (
+        {"id": "log", "data": {"action": "log"}},
+        {"id": "emit", "data": {"action": "emit_event", "eventType": "payment.approved"}},
+        {"id": "large", "data": {"action": "emit_event", "eventType": "too.large"}},
+    )
+}
+
 NOW = "2026-03-17T14:35:00.000000Z"
 
 
@@ -36,22 +47,26 @@ def test_an_entry_has_the_numbers_as_they_were() -> None:
     assert decode_event(kind, jsontext.decode(payload)) == event
 
 
+def emitted(payload: Any) -> dict[str, Any]:
+    return {"action": "emit_event", "eventType": "payment.approved", "payload": payload}
+
+
 class TestProgress:
     def test_a_running_execution_keeps_its_time_to_wake(self) -> None:
         """It has no end, no error and no audit event yet."""
         state = State({}, outcomes={"a": Outcome("a", "completed")}, error="FLK-0504: node b failed: no")
         wait = Postponed("c", NOW, 1)
 
-        progress = build_progress("one", state, [wait], first_seq=3, now=NOW, wake_at=NOW)
+        progress = build_progress("one", {}, state, [wait], first_seq=3, now=NOW, wake_at=NOW)
 
         assert progress.events == [encode_entry(wait)]
         assert (progress.first_seq, progress.status, progress.current_step_number) == (3, "running", 1)
         assert progress.wake_at == NOW
-        assert (progress.completed_at, progress.error_message, progress.audit) == (None, None, ())
+        assert (progress.completed_at, progress.error_message, progress.audit) == (None, None, [])
 
     def test_a_completed_execution_is_audited_as_a_success(self) -> None:
         """The system ended it; there is nothing more to wake for."""
-        progress = build_progress("one", State({}, status="completed"), [], first_seq=1, now=NOW, wake_at=NOW)
+        progress = build_progress("one", {}, State({}, status="completed"), [], first_seq=1, now=NOW, wake_at=NOW)
 
         [event] = progress.audit
         assert (progress.completed_at, progress.wake_at, progress.error_message) == (NOW, None, None)
@@ -59,11 +74,50 @@ class TestProgress:
         assert event.actor == SYSTEM
         assert event.context == {}
 
+    def test_an_event_that_a_node_emitted_is_audited_before_the_end(self) -> None:
+        """By what its outcome says; other nodes and those that failed emit nothing."""
+        settled = Settled(
+            NOW,
+            (
+                Outcome("log", "completed", {"action": "log"}),
+                Outcome("emit", "completed", emitted({"id": "p-1", "amount": Decimal("1.50"), "token": "s3cr3t"})),
+                Outcome("large", "failed", error="what is rendered is larger"),
+            ),
+        )
+
+        progress = build_progress(
+            "one", NODES, State({}, status="completed"), [settled], first_seq=1, now=NOW, wake_at=None
+        )
+
+        event, end = progress.audit
+        assert end.event_type == "EXECUTION_COMPLETED"
+        assert (event.event_type, event.action, event.result) == ("EVENT_EMITTED", "EXECUTE", "SUCCESS")
+        assert (event.resource_type, event.resource_id, event.actor) == ("execution", "one", SYSTEM)
+        assert event.timestamp == NOW
+        assert event.context == {
+            "nodeId": "emit",
+            "eventType": "payment.approved",
+            "payload": {"id": "p-1", "amount": Decimal("1.50"), "token": "********"},
+        }
+
+    @pytest.mark.parametrize(("length", "whole"), [(4_094, True), (4_095, False)])
+    def test_a_long_payload_is_audited_by_its_digest(self, length: int, whole: bool) -> None:
+        """Over 4,096 bytes of JSON, quotes included; the outcome in the journal has all of it."""
+        payload = "x" * length
+        settled = Settled(NOW, (Outcome("emit", "completed", emitted(payload)),))
+
+        progress = build_progress("one", NODES, State({}), [settled], first_seq=1, now=NOW, wake_at=None)
+
+        [event] = progress.audit
+        digest = hashlib.sha256(f'"{payload}"'.encode()).hexdigest()
+        assert event.context["payload"] == (payload if whole else {"sha256": digest, "bytes": length + 2})
+        assert payload in progress.events[0][1]
+
     def test_a_failed_execution_is_audited_with_its_code_alone(self) -> None:
         """The message may hold what the far side said, and the audit trail cannot forget."""
         state = State({}, status="failed", error="FLK-0504: node a failed: card 4111")
 
-        progress = build_progress("one", state, [], first_seq=1, now=NOW, wake_at=None)
+        progress = build_progress("one", {}, state, [], first_seq=1, now=NOW, wake_at=None)
 
         [event] = progress.audit
         assert progress.error_message == "FLK-0504: node a failed: card 4111"

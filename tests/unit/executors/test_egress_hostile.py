@@ -29,7 +29,7 @@ REFUSALS = {
     "the URL is not an http or https URL",
     "the URL has a user name or password in it",
     "the URL has no valid host",
-    "the configuration has no valid base_url",
+    "the configuration has no valid base URL",
 }
 REDIRECT_REFUSALS = {
     "the far side redirects to something that is not a URL",

@@ -115,6 +115,59 @@ async def test_a_handler_may_name_its_own_refusal_of_what_is_too_large(serve: Se
     assert (answer.status, answer.json()["code"]) == (413, "FLK-0363")
 
 
+async def test_a_handler_may_see_the_bytes_before_they_are_judged(serve: Serve, ask: Ask) -> None:
+    """As they came, white space and all; asking again reads nothing more."""
+    seen = []
+
+    async def call_hook(*, path: str, request: Any) -> Any:
+        seen.extend([await request.raw_body(), await request.raw_body()])
+        return {"path": path, "body": [await request.body(), await request.body()]}
+
+    data = b' {"a":\t1.50} '
+    answer = await ask(serve(callHook=call_hook), "POST", "/hooks/a", data)
+    refused = await ask(serve(callHook=call_hook), "POST", "/hooks/a", b"{")
+
+    assert answer.json()["body"] == [{"a": 1.5}] * 2
+    assert seen == [data, data, b"{", b"{"]
+    assert (refused.status, refused.json()["code"]) == (400, "FLK-0001")
+
+
+async def test_the_bytes_are_bounded_too(serve: Serve, ask: Ask) -> None:
+    """Who asks again for what was refused is told the same."""
+    told = []
+
+    async def call_hook(*, path: str, request: Any) -> Any:
+        for read in (request.raw_body, request.body, request.raw_body):
+            with pytest.raises(WebhookBodyTooLarge):
+                await read(WebhookBodyTooLarge)
+            told.append(path)
+
+    await ask(serve(callHook=call_hook), "POST", "/hooks/a", _json_of(BODY_BYTES_MAX + 1))
+
+    assert told == ["a", "a", "a"]
+
+
+async def test_the_bytes_of_a_body_that_was_judged_are_gone(serve: Serve, ask: Ask) -> None:
+    """They would double what every request holds; who asks for them too late is told to come again."""
+
+    async def call_hook(*, path: str, request: Any) -> Any:
+        await request.body()
+        return {"path": path, "body": await request.raw_body()}
+
+    answer = await ask(serve(callHook=call_hook), "POST", "/hooks/a", {})
+
+    assert (answer.status, answer.headers["retry-after"]) == (500, "1")
+
+
+async def test_an_operation_without_a_body_reads_none(serve: Serve, ask: Ask) -> None:
+    """Whatever was sent."""
+
+    async def feature_book(*, request: Any) -> None:
+        assert await request.body() is None
+
+    assert (await ask(serve(featureBook=feature_book), "POST", "/books/featured", b"{")).status == 204
+
+
 async def test_a_client_that_goes_away_leaves_the_handler_too(
     serve: Serve, scope: MakeScope, connect: Connect
 ) -> None:

@@ -23,9 +23,13 @@ class Asked:
     client_address: str | None = "192.0.2.1"
     key_fingerprint: str | None = "0123456789ab"
     content: dict[str, Any] | None = None
+    data: bytes = b""
 
     def header(self, name: str) -> str | None:
         return dict(reversed(self.headers)).get(name)
+
+    async def raw_body(self, too_large: type[FlowkerError] = InputTooLarge) -> bytes:  # noqa: ARG002 - as it is called
+        return self.data
 
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:  # noqa: ARG002 - as it is called
         return self.content

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flowker.domain.audit import Actor
 from flowker.domain.errors import (
     IdempotencyKeyUsed,
     InternalError,
@@ -12,6 +13,8 @@ from flowker.domain.errors import (
     WebhookTokenRefused,
     WorkflowNotActive,
 )
+from flowker.domain.webhooks import sign
+from flowker.engine.refusals import Refusal
 from flowker.operations import webhooks, workflows
 from flowker.operations.context import Context
 from flowker.storage import webhook_routes
@@ -174,3 +177,52 @@ async def test_a_repeated_delivery_is_told_so_after_deactivation_too(context: Co
         await webhooks.trigger_webhook(context, path="p", request=with_key)
 
     assert refused.value.headers["X-Webhook-Execution-ID"] == first["executionId"]
+
+
+SECRET = "a signing secret"
+
+
+async def test_a_refusal_that_is_not_believed_is_not_noted(context: Context, asked: "Asked") -> None:
+    """The route that is remembered has the token before; the sender with the new one was never refused."""
+    id_ = await activate(context, asked, verify_token="before")
+    with_former = replace(asked, headers=[("x-webhook-token", "before")])
+    with_new = replace(asked, headers=[("x-webhook-token", "after")])
+    await webhooks.trigger_webhook(context, path="p", request=with_former)
+    await replace_trigger(context, asked, id_, verify_token="after")
+    noted = Noted()
+
+    await webhooks.trigger_webhook(replace(context, refusals=noted.as_refusals), path="p", request=with_new)
+    before = list(noted.refusals)
+    with pytest.raises(WebhookTokenRefused):
+        await webhooks.trigger_webhook(replace(context, refusals=noted.as_refusals), path="/p/", request=with_former)
+
+    assert before == []
+    assert noted.refusals == [
+        Refusal(id_, "POST", "p", "token", Actor("api_key", asked.key_fingerprint, asked.client_address))
+    ]
+
+
+async def test_a_signature_that_became_wanted_counts(context: Context, asked: "Asked") -> None:
+    """The bytes are signed with the secret of the next revision."""
+    id_ = await activate(context, asked)
+    await webhooks.trigger_webhook(context, path="p", request=asked)
+    await replace_trigger(context, asked, id_, signing_secret=SECRET)
+    signed = replace(asked, data=b"{}", headers=[("x-webhook-signature", sign(SECRET, b"{}"))])
+
+    with pytest.raises(WebhookTokenRefused, match="signature"):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+    assert (await webhooks.trigger_webhook(context, path="p", request=signed))[1] == 201
+
+
+class Noted:
+    """Refusals that are only remembered."""
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+
+    def note(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+    @property
+    def as_refusals(self) -> Any:
+        return self

@@ -1,5 +1,6 @@
 """Migrations lead to exactly the schema that the tables describe."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -7,12 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from flowker.storage import migrations
-from flowker.storage.database import DatabaseUnusable, upgrade
+from flowker.domain.errors import ConfigurationInUse
+from flowker.storage import configuration_references, database, migrations, provider_configurations, workflows
+from flowker.storage.database import DatabaseUnusable, Store, upgrade, vault_beside
 from flowker.storage.tables import metadata
 
 
@@ -73,10 +76,73 @@ def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
 def test_upgrades_at_once_take_turns(tmp_path: Path) -> None:
     """Several processes that start on a new database all find it ready."""
     program = "import sys; from flowker.storage.database import upgrade; upgrade(sys.argv[1])"
-    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path / 'new.db'}"]
+    start = [sys.executable, "-c", program, f"sqlite:///{tmp_path / 'new.db'}"]
 
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    processes = [subprocess.Popen(start, stderr=subprocess.PIPE) for _ in range(4)]
     errors = [process.communicate()[1].decode() for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
     assert "executions" in schema(tmp_path / "new.db")
+
+
+GUARDED = {"id": "t", "type": "trigger", "data": {"path": "p", "verify_token": "canary-token"}}
+CALLING = {"id": "c", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "p1"}}
+NOON = "2026-03-17T12:00:00.000000Z"
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> str:
+    """A database of the first schema, with an active workflow and a configuration, both in clear."""
+    url = f"sqlite:///{tmp_path / 'older.db'}"
+    engine = database._engine(url, read_only=False, create=True)
+    with engine.begin() as connection:
+        config = migrations._config()
+        config.attributes.update(connection=connection, vault=None)
+        command.upgrade(config, "0001")
+        definition = json.dumps({"nodes": [GUARDED, CALLING], "edges": [], "metadata": {}})
+        config_text = json.dumps({"base_url": "b", "auth": {"config": {"token": "canary-key"}}})
+        for statement, row in (
+            ("INSERT INTO workflows VALUES (?, ?, ?, ?, ?, ?, ?)", ("w1", "w", "", "active", 1, NOON, NOON)),
+            ("INSERT INTO workflow_revisions VALUES (?, ?, ?, ?)", ("w1", 1, definition, NOON)),
+            (
+                "INSERT INTO provider_configurations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ("p1", "p", "", "http", config_text, "active", "{}", NOON, NOON),
+            ),
+        ):
+            connection.exec_driver_sql(statement, row)
+    engine.dispose()
+    return url
+
+
+async def test_an_upgrade_seals_what_older_versions_stored_in_clear(older: str) -> None:
+    """It opens with the keys beside the database."""
+    upgrade(older)
+
+    store = Store(older)
+    await store.start()
+    vault = vault_beside(older)
+    workflow = await store.read(workflows.get, "w1")
+    configuration = await store.read(provider_configurations.get, "p1")
+    await store.stop()
+    assert configuration is not None
+    assert "canary" not in f"{workflow}{configuration}"
+    assert workflows.open_nodes(vault, "w1", workflow.nodes) == [GUARDED, CALLING]
+    assert vault.open(configuration.config, "p1") == {"base_url": "b", "auth": {"config": {"token": "canary-key"}}}
+
+
+async def test_an_upgrade_notes_what_active_workflows_use(older: str) -> None:
+    """So that it cannot be taken from under them."""
+    upgrade(older)
+
+    store = Store(older)
+    await store.start()
+    with pytest.raises(ConfigurationInUse):
+        await store.read(configuration_references.require_unused, "p1")
+    await store.stop()
+
+
+def test_an_upgrade_leads_older_databases_to_the_same_schema(older: str, url: str) -> None:
+    """Word for word."""
+    upgrade(older)
+
+    assert schema(Path(older.removeprefix("sqlite:///"))) == schema(Path(url.removeprefix("sqlite:///")))

@@ -16,7 +16,7 @@ down_revision = "0001"
 
 def upgrade() -> None:
     op.create_index("audit_events_by_type", "audit_events", ["event_type", "sequence"])
-    op.create_index("audit_events_by_resource", "audit_events", ["resource_id", "sequence"])
+    op.create_index("audit_events_by_resource", "audit_events", ["resource_id", "event_type", "sequence"])
     vault: Vault = op.get_context().opts["vault"]
     _make_provider_configurations_anew(op.get_bind(), vault)
     _create_executor_configurations()

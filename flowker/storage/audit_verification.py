@@ -1,0 +1,182 @@
+"""Verification of the audit chain: contents and links of every entry are computed again from what is stored.
+
+It reads in pages, each a snapshot of its own. Entries never change, so a chain can be verified beside a service that
+appends to it, and no long snapshot keeps the write-ahead log from shrinking.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, get_args
+
+from sqlalchemy import Column, Connection, Select, func, select
+
+from flowker.domain.audit import GENESIS_HASH, StoredEntry, first_bad
+from flowker.domain.errors import InternalError
+from flowker.domain.workflows import Status
+from flowker.storage import audit_events
+from flowker.storage.database import DatabaseUnusable, Store, is_unreadable
+from flowker.storage.executions import OPEN_STATUSES, TERMINAL_STATUSES
+from flowker.storage.requests import unavailable
+from flowker.storage.tables import executions, workflows
+
+ENTRIES_PER_PAGE: Final = 1_000
+"""A page keeps a reading thread for some milliseconds, and its start costs nothing beside it."""
+
+AT_ONCE_MAX: Final = 2
+"""Leaves half of the reading threads to everybody else."""
+
+WAITING_MAX: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How far a verification has come, and what it found."""
+
+    sequence: int = 0
+    """Of the last entry that is as it was written."""
+    hash: str = GENESIS_HASH
+    timestamp: str = ""
+    first_bad: int | None = None
+    is_cut: bool = False
+    """The chain ends before the last change that it has to tell of."""
+    anchors: frozenset[str] = frozenset()
+    """Hashes that were noted earlier and have not been found yet."""
+    ended: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        return self.first_bad is None and not self.anchors
+
+    @property
+    def message(self) -> str:
+        if self.is_cut:
+            return f"The chain ends after entry {self.sequence}: what was recorded later was taken away."
+        if self.first_bad is not None:
+            return f"Entry {self.first_bad} is not as it was written: it was changed, moved or taken away."
+        return f"Every entry from 1 to {self.sequence} is as it was written."
+
+    @property
+    def checked(self) -> int:
+        """How many entries were looked at, the bad one included."""
+        return self.sequence + (self.first_bad is not None and not self.is_cut)
+
+
+async def verify_database(
+    url: str, anchors: frozenset[str], tell: Callable[[Verification, int], None]
+) -> Verification:
+    """Verify the whole chain of a database beside whoever has it open; raises `DatabaseUnusable`.
+
+    After each page `tell` is told how far it has come, and of about how many entries.
+    """
+    store = Store(url, readers=1)
+    await store.start()
+    try:
+        if not await store.check():
+            raise DatabaseUnusable(
+                "the database has the schema of another version; `flowker db upgrade` brings it up"
+            )
+        entries = (await store.read(audit_events.tail)).sequence
+        return await verify(store, Verification(anchors=anchors), tell=lambda so_far: tell(so_far, entries))
+    except InternalError as error:
+        raise DatabaseUnusable("the database cannot be read") from error
+    finally:
+        await store.stop()
+
+
+class Verifier:
+    """Verifies for whoever asks: a few at once, a few more wait, and others are refused."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turn = asyncio.Semaphore(AT_ONCE_MAX)
+        self._asking = 0
+
+    async def verify(self, until: int) -> Verification:
+        """Verify everything up to this sequence; raises InternalError when too many ask."""
+        if self._asking >= AT_ONCE_MAX + WAITING_MAX:
+            raise unavailable()
+        self._asking += 1
+        try:
+            async with self._turn:
+                return await verify(self._store, Verification(), until)
+        finally:
+            self._asking -= 1
+
+
+async def verify(
+    store: Store,
+    verification: Verification,
+    until: int | None = None,
+    tell: Callable[[Verification], None] = lambda _: None,
+) -> Verification:
+    """Verify page by page up to a sequence, or to the end of the chain and whether it was cut off there."""
+    while not verification.ended:
+        verification = await store.read(advance, verification, until)
+        tell(verification)
+    return verification
+
+
+def advance(
+    connection: Connection, so_far: Verification, until: int | None, entries: int = ENTRIES_PER_PAGE
+) -> Verification:
+    """Verify the next page."""
+    after = so_far.sequence or None
+    last = audit_events.SEQUENCE_MAX if until is None else until
+    # A page begins with the entry that the last one ended with: that there is one of it is verified too.
+    limit = entries if after is None else entries + 1
+    try:
+        rows = audit_events.read_entries(connection, after, last, limit)
+    except Exception as error:
+        if not is_unreadable(error):
+            raise
+        # Half a page, until the entry that cannot be read is alone.
+        return _bad(so_far, so_far.sequence + 1) if entries == 1 else advance(connection, so_far, until, entries // 2)
+    fresh = rows
+    if after is not None:
+        if not rows or rows[0][0] != so_far.sequence or rows[0][13] != so_far.hash:
+            return _bad(so_far, so_far.sequence)
+        fresh = rows[1:]
+    bad = first_bad(fresh, so_far.sequence, so_far.hash)
+    if bad is not None:
+        return _bad(_passed(so_far, fresh[: max(0, bad - so_far.sequence - 1)]), bad)
+    reached = _passed(so_far, fresh)
+    return reached if len(rows) == limit else _end(connection, reached, until)
+
+
+def _passed(so_far: Verification, rows: list[StoredEntry]) -> Verification:
+    if not rows:
+        return so_far
+    anchors = so_far.anchors and so_far.anchors.difference(row[13] for row in rows)
+    return replace(so_far, sequence=rows[-1][0], hash=rows[-1][13], timestamp=rows[-1][12], anchors=anchors)
+
+
+def _bad(so_far: Verification, sequence: int) -> Verification:
+    return replace(so_far, first_bad=sequence, ended=True)
+
+
+def _end(connection: Connection, reached: Verification, until: int | None) -> Verification:
+    """Whether everything was there that has to be."""
+    is_cut = _last_change(connection) > reached.timestamp if until is None else reached.sequence < until
+    return replace(reached, first_bad=reached.sequence + 1 if is_cut else None, is_cut=is_cut, ended=True)
+
+
+def _last_change(connection: Connection) -> str:
+    """The time of the last change that an execution or a workflow shows, and that has its entry in the chain.
+
+    An entry is never older than what it tells of, and in the same transaction.
+    """
+    times = [connection.execute(statement).scalar_one() for statement in _LAST_CHANGES]
+    return max((time for time in times if time is not None), default="")
+
+
+def _latest(column: Column[Any], status: str) -> Select[Any]:
+    return select(func.max(column)).where(column.table.c.status == status, column.is_not(None))
+
+
+_LAST_CHANGES: Final = (
+    *(_latest(executions.c.started_at, status) for status in (*OPEN_STATUSES, *TERMINAL_STATUSES)),
+    *(_latest(executions.c.completed_at, status) for status in TERMINAL_STATUSES),
+    *(_latest(workflows.c.updated_at, status) for status in get_args(Status)),
+)
+"""One look into an index each."""
