@@ -30,6 +30,7 @@ from flowker.http.security import ApiKeys
 from flowker.logs import configure_logs
 from flowker.operations import (
     audit_events,
+    catalog,
     dashboards,
     executions,
     health,
@@ -45,6 +46,7 @@ from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
     audit_events,
+    catalog,
     dashboards,
     executions,
     health,

@@ -151,6 +151,56 @@ class Health(TypedDict):
     checks: dict[str, HealthCheck]
 
 
+class CatalogExecutor(TypedDict):
+    id: str
+    name: str
+    category: str
+    version: str
+    providerId: str
+    schema: str
+
+
+class CatalogTrigger(TypedDict):
+    id: str
+    name: str
+    version: str
+    schema: str
+
+
+class CatalogProvider(TypedDict):
+    id: str
+    name: str
+    description: str
+    version: str
+    configSchema: str
+
+
+class CatalogTemplate(TypedDict):
+    id: str
+    name: str
+    description: str
+    version: str
+    category: str
+    paramSchema: str
+
+
+class CatalogValidation(TypedDict):
+    valid: Literal[True]
+
+
+class CatalogExecutorConfig(TypedDict):
+    config: dict[str, Any]
+
+
+class CatalogTemplateParameters(TypedDict):
+    params: dict[str, Any]
+
+
+class WorkflowFromTemplateInput(TypedDict):
+    templateId: str
+    params: dict[str, Any]
+
+
 ProviderConfigurationStatus: TypeAlias = Literal["active", "disabled"]
 
 

@@ -1,6 +1,6 @@
 """The nodes of a workflow: what each type takes in its data, compiled once when the workflow is saved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from flowker.domain.errors import (
     UnknownExecutor,
     WebhookNotFound,
 )
+from flowker.domain.mappings import InputMapping, InvalidMapping, compile_input_mapping
 from flowker.domain.retries import RetryPolicy, compile_retry
 from flowker.domain.webhooks import METHODS, normalize_path
 
@@ -69,6 +70,7 @@ class ExecutorCall:
     retry: RetryPolicy
     success_status_codes: frozenset[int] | None
     static_input: Mapping[str, Any]
+    input_mapping: InputMapping | None = None
 
 
 Behaviour = Trigger | Conditional | Action | ExecutorCall
@@ -113,7 +115,7 @@ def _compile_behaviour(type_: str, data: Mapping[str, Any], where: str, executor
     if type_ == "executor":
         return _compile_executor(data, where, executors)
     try:
-        _refuse_mappings(data, where)
+        _refuse_mappings(data, where, _MAPPING_REFUSALS)
         return compile_action(data)
     except InvalidMember as error:
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
@@ -221,7 +223,7 @@ def _compile_executor(data: Mapping[str, Any], where: str, executors: Mapping[st
         raise InvalidNodeData(fields={f"{where}.executorId": "must name an executor"})
     if executor_id not in executors:
         raise UnknownExecutor(fields={f"{where}.executorId": "is not in the catalog"})
-    _refuse_mappings(data, where)
+    _refuse_mappings(data, where, ("outputMapping", "transforms"))
     _refuse_later_members(data, where)
     configuration_id = data.get("providerConfigId")
     if configuration_id is not None and not isinstance(configuration_id, str):
@@ -236,6 +238,7 @@ def _compile_executor(data: Mapping[str, Any], where: str, executors: Mapping[st
             _call_retry(data),
             _success_status_codes(data),
             {name: value for name, value in data.items() if name not in _CALL_MEMBERS},
+            _input_mapping(data, where),
         )
     except InvalidMember as error:
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
@@ -284,11 +287,21 @@ def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
     return frozenset(codes)
 
 
-def _refuse_mappings(data: Mapping[str, Any], where: str) -> None:
-    """Mappings and transforms are not there yet: refused, since ignoring them would send something else."""
-    for member, refusal in _MAPPING_REFUSALS.items():
+def _input_mapping(data: Mapping[str, Any], where: str) -> InputMapping | None:
+    entries = data.get("inputMapping")
+    if entries in _NOTHING:
+        return None
+    try:
+        return compile_input_mapping(entries)
+    except InvalidMapping as error:
+        raise InvalidInputMapping(fields={f"{where}.inputMapping{error.place}": str(error)}) from None
+
+
+def _refuse_mappings(data: Mapping[str, Any], where: str, members: Iterable[str]) -> None:
+    """What is not there yet is refused, since ignoring it would send something else."""
+    for member in members:
         if data.get(member) not in _NOTHING:
-            raise refusal(fields={f"{where}.{member}": "is not supported by this version"})
+            raise _MAPPING_REFUSALS[member](fields={f"{where}.{member}": "is not supported by this version"})
 
 
 def _refuse_later_members(data: Mapping[str, Any], where: str) -> None:

@@ -23,15 +23,12 @@ RENDERED_CHARACTERS_MAX = 1024 * 1024
 RENDERED_DEPTH_MAX = 128
 """The deepest delivery (64) inside of the deepest template, and far from the recursion limit of what encodes it."""
 
-WILDCARD_CHARACTERS = 50_000
-"""What reading a path with `[*]` costs of the bound on characters, since it may go through a whole delivery."""
-
 
 class RenderedTooLarge(ValueError):
     """The references of a template lead to more than an output can hold; the message says what."""
 
 
-class _Budget:
+class Budget:
     """What one rendering may still take from the context."""
 
     __slots__ = ("characters",)
@@ -57,8 +54,15 @@ class _Budget:
             self.spend(1 + len(one) + (sum(map(len, one)) if isinstance(one, Mapping) else 0))
             pending.extend((child, depth + 1) for child in (one.values() if isinstance(one, Mapping) else one))
 
+    def read(self, path: Path, context: Mapping[str, Any]) -> Any:
+        """What the path leads to, or `MISSING`; each item that `[*]` looks at costs as much as a character."""
+        value = path.read(context, self.spend)
+        if value is not MISSING:
+            self.spend_on(value)
+        return value
 
-_Render = Callable[[Mapping[str, Any], _Budget], Any]
+
+_Render = Callable[[Mapping[str, Any], Budget], Any]
 
 # One character of an unclosed reference is looked at once: the text comes from a workflow's author.
 _REFERENCE = re.compile(r"\{\{([^{}]*+)\}\}")
@@ -67,7 +71,7 @@ _REFERENCE = re.compile(r"\{\{([^{}]*+)\}\}")
 def compile_template(value: Any) -> Template:
     """Compile any JSON value whose strings may hold references; raises `InvalidPath`."""
     render = _compile(value)
-    return lambda context: render(context, _Budget())
+    return lambda context: render(context, Budget())
 
 
 def as_text(value: Any) -> str:
@@ -108,21 +112,16 @@ def _compile_list(elements: list[_Render]) -> _Render:
     return lambda context, budget: [render(context, budget) for render in elements]
 
 
-def _join(texts: list[str], paths: list[Path], context: Mapping[str, Any], budget: _Budget) -> str:
+def _join(texts: list[str], paths: list[Path], context: Mapping[str, Any], budget: Budget) -> str:
     rendered = [texts[0]]
     for path, text in zip(paths, texts[1:], strict=True):
         rendered += (as_text(_read(path, context, budget)), text)
     return "".join(rendered)
 
 
-def _read(path: Path, context: Mapping[str, Any], budget: _Budget) -> Any:
-    if path.has_wildcard:
-        budget.spend(WILDCARD_CHARACTERS)
-    value = path.read(context)
-    if value is MISSING:
-        return None
-    budget.spend_on(value)
-    return value
+def _read(path: Path, context: Mapping[str, Any], budget: Budget) -> Any:
+    value = budget.read(path, context)
+    return None if value is MISSING else value
 
 
 def _as_json(value: Any) -> str:
@@ -148,4 +147,4 @@ _quote = json.encoder.encode_basestring
 _PLAIN_DIGITS_MAX = 400
 """An amount is written without an exponent up to this many digits; 1E+999999999 must not fill the memory."""
 
-__all__ = ["InvalidPath", "RenderedTooLarge", "Template", "as_text", "compile_template"]
+__all__ = ["Budget", "InvalidPath", "RenderedTooLarge", "Template", "as_text", "compile_template"]

@@ -9,6 +9,7 @@ import structlog
 
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.mappings import MappingFailed
 from flowker.domain.nodes import ExecutorCall, Node
 from flowker.domain.retries import delay_s
 from flowker.domain.steps import Produced, Wait, run_builtin
@@ -83,6 +84,10 @@ class Steps:
     ) -> CallResult:
         if configuration is None:
             return CallFailed("the provider configuration is unknown or not active", retryable=False)
+        try:
+            input_ = _input_of(call, context)
+        except MappingFailed as error:
+            return CallFailed(str(error), retryable=False)
         return await self._caller.call(
             Call(
                 execution_id=execution_id,
@@ -93,7 +98,7 @@ class Steps:
                 method=call.method,
                 path=call.path,
                 timeout_s=call.timeout_s,
-                input={**_without_delivery(context["workflow"]), **call.static_input},
+                input=input_,
                 success_status_codes=call.success_status_codes,
             )
         )
@@ -103,6 +108,15 @@ class Steps:
         if found is None or found.status != "active":
             return None
         return ProviderConfiguration(found.id, found.provider_id, self._vault.open(found.config, found.id))
+
+
+def _input_of(call: ExecutorCall, context: Mapping[str, Any]) -> dict[str, Any]:
+    """What the mapping makes of the context, else the workflow's input; what the node says itself goes before it."""
+    if call.input_mapping is None:
+        given = _without_delivery(context["workflow"])
+    else:
+        given = call.input_mapping.apply(context)
+    return {**given, **call.static_input}
 
 
 def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:

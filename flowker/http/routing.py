@@ -51,9 +51,12 @@ class RouteTable:
     def find(self, path: str, method: str) -> tuple[_Target, dict[str, str]]:
         """The operation and its path parameters; raises `PathNotFound` or `MethodNotAllowed`."""
         methods = self._static.get(path)
-        if methods is not None and method in methods:
+        if methods is not None:
+            # A path without parameters is nobody else's, whatever template it would fit.
+            if method not in methods:
+                raise _not_allowed(methods)
             return methods[method], {}
-        allowed = set(methods or ())
+        allowed: set[str] = set()
         for prefix, templates in self._groups:
             if path.startswith(prefix):
                 for template in templates:
@@ -66,13 +69,17 @@ class RouteTable:
                     allowed.update(template.methods)
         if not allowed:
             raise PathNotFound
-        raise MethodNotAllowed(headers={"allow": ", ".join(sorted(allowed))})
+        raise _not_allowed(allowed)
 
     def _methods(self, route: Route) -> dict[str, _Target]:
         if not route.param_convertors:
             return self._static.setdefault(route.path, {})
         group = self._templates.setdefault(route.path.partition("{")[0], {})
         return group.setdefault(route.path, _Template(route.path_regex, {})).methods
+
+
+def _not_allowed(allowed: Iterable[str]) -> MethodNotAllowed:
+    return MethodNotAllowed(headers={"allow": ", ".join(sorted(allowed))})
 
 
 def _is_multi_segment(template: _Template) -> bool:

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from uuid_utils import uuid7
 
 from flowker import schemas
 from flowker.domain.audit import Action, AuditEvent, changes
-from flowker.domain.errors import InvalidTrigger, WebhookTaken
+from flowker.domain.errors import CatalogTemplateNotFound, InvalidTrigger, WebhookTaken
 from flowker.domain.nodes import Trigger
 from flowker.domain.preconditions import entity_tag
 from flowker.domain.secrets import NothingBehindMask, unmask
+from flowker.domain.workflow_templates import TEMPLATES
 from flowker.domain.workflows import (
     ConfigurationFacts,
     Definition,
@@ -28,6 +29,7 @@ from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, compile_aside
 from flowker.jsonschema import field_name
 from flowker.operations.changes import audit_event, require_match
 from flowker.operations.context import Answer, Context, Request
+from flowker.operations.template_parameters import require_fitting
 from flowker.storage import (
     audit_events,
     configuration_references,
@@ -58,6 +60,17 @@ async def list_workflows(
 
 async def create_workflow(context: Context, *, body: schemas.WorkflowInput, request: Request) -> Answer:
     return await _insert_draft(context, body, request, {})
+
+
+async def create_workflow_from_template(
+    context: Context, *, body: schemas.WorkflowFromTemplateInput, request: Request
+) -> Answer:
+    template = TEMPLATES.get(body["templateId"])
+    if template is None:
+        raise CatalogTemplateNotFound
+    await require_fitting(context, template, body["params"])
+    built = cast("schemas.WorkflowInput", template.build(body["params"]))
+    return await _insert_draft(context, built, request, {"templateId": template.id})
 
 
 async def get_workflow(context: Context, *, id_: str) -> Answer:

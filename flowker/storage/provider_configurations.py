@@ -141,6 +141,15 @@ def _is(id_: str, revision: int) -> tuple[Any, ...]:
     return provider_configurations.c.id == id_, provider_configurations.c.revision == revision
 
 
+def list_active(connection: Connection, provider_id: str | None, limit: int) -> list[tuple[str, str]]:
+    """Id and name of active configurations, the first by name; of one provider or of all of them."""
+    table = provider_configurations
+    query = select(table.c.id, table.c.name).where(table.c.status == "active")
+    if provider_id is not None:
+        query = query.where(table.c.provider_id == provider_id)
+    return [(row.id, row.name) for row in connection.execute(query.order_by(table.c.name, table.c.id).limit(limit))]
+
+
 def _stored(row: AnyRow) -> StoredProviderConfiguration:
     return StoredProviderConfiguration(
         id=row.id,

@@ -5,6 +5,7 @@ It runs in an event loop of its own: a test may ask from any thread, and from th
 """
 
 import asyncio
+import inspect
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -284,6 +285,7 @@ class World:
         self._store = self._service.context.store
         self._overtaken_store = OvertakenStore(self._store)
         self._clock_fails = False
+        self._operations_broken = False
         self._release_writer = threading.Event()
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(self._answer), base_url="http://flowker")
         self.api = Api(self._send)
@@ -323,6 +325,10 @@ class World:
         """Whoever answers a request cannot read the clock."""
         self._clock_fails = True
 
+    def break_operations(self) -> None:
+        """Every operation has a bug: for those that need nothing that could be away."""
+        self._operations_broken = True
+
     def hold_writer(self) -> None:
         """Nothing is written: somebody's change takes that long."""
         held = threading.Event()
@@ -342,6 +348,7 @@ class World:
 
     def heal(self) -> None:
         self._clock_fails = False
+        self._operations_broken = False
         self._overtaken_store.rival = None
         self._release_writer.set()
         if self._away.exists():
@@ -383,7 +390,7 @@ class World:
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         _clock_fails.set(self._clock_fails)
-        await (self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi)(scope, receive, send)
+        await self._asgi(scope, receive, send)
         if scope.get(OPERATION):
             self.answered.add((scope[OPERATION], scope[STATUS]))
 
@@ -392,10 +399,32 @@ class World:
         given = self._portal.call(self._client.send, request)
         return Answer(given.status_code, given.headers, given.content)
 
+    @property
+    def _asgi(self) -> Any:
+        if self._operations_broken:
+            return self._broken_asgi
+        return self._overtaken_asgi if self._overtaken_store.rival else self._service.asgi
+
+    @cached_property
+    def _broken_asgi(self) -> Any:
+        handlers = bind(self._service.context, OPERATION_MODULES)
+        broken = {operation_id: _broken(handler) for operation_id, handler in handlers.items()}
+        return build_asgi(load(document_path()), broken, keys=ApiKeys([KEY]))
+
     @cached_property
     def _overtaken_asgi(self) -> Any:
         context = replace(self._service.context, store=cast("Store", self._overtaken_store))
         return build_asgi(load(document_path()), bind(context, OPERATION_MODULES), keys=ApiKeys([KEY]))
+
+
+def _broken(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler that is asked for the same as this one, and has a bug."""
+
+    async def fail(**_: object) -> NoReturn:
+        raise ZeroDivisionError("a bug")
+
+    vars(fail)["__signature__"] = inspect.signature(handler)
+    return fail
 
 
 def until(look: Callable[[], Any]) -> Any:

@@ -47,6 +47,9 @@ USER_CONTENT = frozenset(
         "#/components/schemas/Metadata",
         NODE_DATA,
         "#/components/schemas/ExecuteInput/properties/inputData",
+        "#/components/schemas/CatalogExecutorConfig/properties/config",
+        "#/components/schemas/CatalogTemplateParameters/properties/params",
+        "#/components/schemas/WorkflowFromTemplateInput/properties/params",
         "#/components/schemas/ProviderConfigurationInput/properties/config",
         "#/components/schemas/ProviderConfigurationUpdate/properties/config",
         "#/components/schemas/ProviderConfigurationMetadata",
@@ -352,7 +355,7 @@ def unformatted(document: Document) -> list[str]:
         "uuid": re.compile(r"id|workflowId|executionId|.*-ID"),
         "date-time": re.compile(r".*At|timestamp|.*Date"),
     }
-    own_ids = re.compile(r"#/components/schemas/(Node|Edge|AuditActor)/properties/id")
+    own_ids = re.compile(r"#/components/schemas/(Node|Edge|AuditActor|Catalog\w+)/properties/id")
     members = [
         (pointer, pointer.rpartition("/")[2], schema)
         for pointer, schema in schemas(document)
@@ -362,6 +365,7 @@ def unformatted(document: Document) -> list[str]:
         (f"{operation.id} {location} {name}", name, parameter["schema"])
         for operation in operations(document)
         for (location, name), parameter in operation.parameters.items()
+        if not of_catalog(operation)
     ]
     return [
         where
@@ -371,11 +375,21 @@ def unformatted(document: Document) -> list[str]:
     ]
 
 
+def of_catalog(operation: Operation) -> bool:
+    """The catalog is part of the program: its ids are names, and its lists are short."""
+    return bool(operation.described["tags"] == ["Catalog API"])
+
+
 def misshapen_lists(document: Document) -> list[str]:
-    """Lists whose pages or parameters are not those of every list."""
+    """Lists whose pages or parameters are not those of every list; of the catalog, those that are no plain arrays."""
     found = []
     for operation in operations(document):
         if not operation.id.startswith(("list", "search")):
+            continue
+        if of_catalog(operation):
+            schema = operation.responses["200"]["content"]["application/json"]["schema"]
+            asked_for = [name for location, name in operation.parameters if location != "path"]
+            found += [f"{operation.id}: array"] if schema.get("type") != "array" or asked_for else []
             continue
         # What is searched is in the order of its chain, and nothing else.
         is_search = operation.id.startswith("search")
@@ -504,6 +518,7 @@ RULES: tuple[Rule, ...] = (
 
 GONE = object()
 PATHS = "paths/~1v1~1workflows"
+CATALOG = "paths/~1v1~1catalog~1executors"
 POST = "paths/~1v1~1webhooks~1{path}/post"
 OBJECTS = "components/schemas"
 ANSWERS = "components/responses"
@@ -552,6 +567,8 @@ SPOILED: tuple[tuple[Rule, str, Any], ...] = (
     (unformatted, f"{OBJECTS}/Workflow/properties/updatedAt/format", GONE),
     (unformatted, f"{OBJECTS}/ExecutionStatus/properties/workflowId/format", GONE),
     (unformatted, "components/parameters/ExecutionId/schema/format", GONE),
+    (misshapen_lists, f"{CATALOG}/get/responses/200/content/application~1json/schema", {"type": "object"}),
+    (misshapen_lists, f"{CATALOG}/get/parameters", [{"$ref": "#/components/parameters/Limit"}]),
     (misshapen_lists, f"{OBJECTS}/WorkflowList/required", ["items"]),
     (misshapen_lists, f"{OBJECTS}/ExecutionList/properties/total", {"type": "integer"}),
     (misshapen_lists, "components/parameters/Limit/schema/maximum", 1000),

@@ -195,6 +195,54 @@ def of_seen_delivery(world: World, request: Request) -> None:
 
 
 # ANCHOR steps catalog
+def in_catalog(id_: str) -> Step:
+    return lambda _, request: of_id(request, id_)
+
+
+def with_bug(world: World, _: Request) -> None:
+    world.break_operations()
+
+
+def of_no_catalog_id(_: World, request: Request) -> None:
+    of_id(request, "x" * 101)
+
+
+def of_fitting_input(_: World, request: Request) -> None:
+    request.body = {"config": {"accountId": str(uuid4())}}
+
+
+def of_unfitting_input(_: World, request: Request) -> None:
+    request.body = {"config": {"accountId": "not-a-uuid"}}
+
+
+def of_good_parameters(world: World, request: Request) -> None:
+    """Of the template of payments, with a name and a configuration that nobody has."""
+    request.body = {
+        **request.body,
+        "params": {
+            "workflowName": f"Payments {uuid4()}",
+            "providerConfigId": world.api.provider_configuration(),
+            "currency": "BRL",
+        },
+    }
+
+
+def of_bad_parameters(world: World, request: Request) -> None:
+    of_good_parameters(world, request)
+    request.body["params"]["currency"] = "real"
+
+
+def of_known_template(_: World, request: Request) -> None:
+    request.body = {**request.body, "templateId": "payment-validation"}
+
+
+def of_unknown_template(_: World, request: Request) -> None:
+    request.body = {**request.body, "templateId": f"template-{uuid4()}"}
+
+
+def of_taken_workflow_name(world: World, request: Request) -> None:
+    request.body["params"]["workflowName"] = world.api.draft().name
+
 
 # ANCHOR steps executor-configurations
 
@@ -302,6 +350,14 @@ WEBHOOK: Mapping[int, Sequence[Step]] = {
     413: [to_active, too_large],
     422: [to_inactive],
     500: [to_active, no_database],
+}
+
+CATALOG_LIST: Mapping[int, Sequence[Step]] = {200: [], 401: [no_key], 500: [with_bug]}
+CATALOG_ENTRY: Mapping[int, Sequence[Step]] = {
+    400: [of_no_catalog_id],
+    401: [no_key],
+    404: [in_catalog("fax")],
+    500: [with_bug],
 }
 
 TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
@@ -415,6 +471,44 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         500: [no_database],
     },
     # ANCHOR rows catalog
+    "listCatalogExecutors": CATALOG_LIST,
+    "getCatalogExecutor": {**CATALOG_ENTRY, 200: [in_catalog("http.request")]},
+    "validateCatalogExecutor": {
+        200: [in_catalog("midaz.get-account"), of_fitting_input],
+        400: [in_catalog("midaz.get-account"), of_unfitting_input],
+        401: [no_key],
+        404: [in_catalog("fax.send")],
+        413: [too_large],
+        500: [with_bug],
+    },
+    "listCatalogTriggers": CATALOG_LIST,
+    "getCatalogTrigger": {**CATALOG_ENTRY, 200: [in_catalog("webhook")]},
+    "listCatalogProviders": CATALOG_LIST,
+    "getCatalogProvider": {**CATALOG_ENTRY, 200: [in_catalog("tracer")]},
+    "listCatalogProviderExecutors": {**CATALOG_ENTRY, 200: [in_catalog("tracer")]},
+    "listCatalogTemplates": {**CATALOG_LIST, 500: [no_database]},
+    "getCatalogTemplate": {
+        **CATALOG_ENTRY,
+        200: [in_catalog("payment-validation")],
+        500: [in_catalog("payment-validation"), no_database],
+    },
+    "validateCatalogTemplate": {
+        200: [in_catalog("payment-validation"), of_good_parameters],
+        400: [in_catalog("payment-validation"), of_bad_parameters],
+        401: [no_key],
+        404: [in_catalog("fax-validation")],
+        413: [too_large],
+        500: [in_catalog("payment-validation"), of_good_parameters, no_database],
+    },
+    "createWorkflowFromTemplate": {
+        201: [of_known_template, of_good_parameters],
+        400: [of_known_template, of_bad_parameters],
+        401: [no_key],
+        404: [of_unknown_template],
+        409: [of_known_template, of_good_parameters, of_taken_workflow_name],
+        413: [too_large],
+        500: [of_known_template, of_good_parameters, no_database],
+    },
     #
     # ANCHOR rows executor-configurations
     #

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flowker.domain.actions import LogAction
 from flowker.domain.errors import FlowkerError, InvalidCondition, InvalidNodeData
+from flowker.domain.mappings import compile_input_mapping
 from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compile_node, parse_condition_at
 from flowker.domain.retries import RetryPolicy
 
@@ -333,19 +334,47 @@ class TestExecutor:
         assert compile_call(timeout=None).timeout_s is None
 
 
-@pytest.mark.parametrize(
-    ("member", "code"), [("inputMapping", "FLK-0140"), ("outputMapping", "FLK-0141"), ("transforms", "FLK-0142")]
-)
-@pytest.mark.parametrize(
-    ("type_", "data"), [("executor", {"executorId": "http.request"}), ("action", {"action": "log"})]
-)
-class TestMappings:
-    @pytest.mark.parametrize("value", [[{"source": "a", "target": "b"}], {"a": "b"}, "a", 1, True, "", 0, False])
-    def test_a_mapping_is_refused_and_not_ignored(
-        self, type_: str, data: dict[str, Any], member: str, code: str, value: Any
-    ) -> None:
-        """Ignoring it would send something else than the author meant; what is malformed is refused too."""
-        assert refusal_of(type_, {**data, member: value})[:2] == (code, member)
+NOT_YET = [
+    ("executor", {"executorId": "http.request"}, "outputMapping", "FLK-0141"),
+    ("executor", {"executorId": "http.request"}, "transforms", "FLK-0142"),
+    ("action", {"action": "log"}, "inputMapping", "FLK-0140"),
+    ("action", {"action": "log"}, "outputMapping", "FLK-0141"),
+    ("action", {"action": "log"}, "transforms", "FLK-0142"),
+]
+
+
+@pytest.mark.parametrize(("type_", "data", "member", "code"), NOT_YET)
+@pytest.mark.parametrize("value", [[{"source": "a", "target": "b"}], {"a": "b"}, "a", 1, True, "", 0, False])
+def test_a_mapping_that_is_not_there_yet_is_refused_and_not_ignored(
+    type_: str, data: dict[str, Any], member: str, code: str, value: Any
+) -> None:
+    """Ignoring it would send something else than the author meant; what is malformed is refused too."""
+    assert refusal_of(type_, {**data, member: value}) == (code, member, "is not supported by this version")
+
+
+class TestInputMapping:
+    def test_it_is_compiled_with_the_node(self) -> None:
+        """And is no static input."""
+        call = compile_call(inputMapping=[{"source": "workflow.amount", "target": "send.value", "required": True}])
+
+        assert call.input_mapping == compile_input_mapping(
+            [{"source": "workflow.amount", "target": "send.value", "required": True}]
+        )
+        assert call.static_input == {}
+
+    @pytest.mark.parametrize(
+        ("mapping", "field"),
+        [
+            ("a", "inputMapping"),
+            ([{"source": "a"}], "inputMapping[0].target"),
+            ([{"source": "a", "target": "b"}, 7], "inputMapping[1]"),
+        ],
+    )
+    def test_a_bad_one_is_refused_by_its_entry(self, mapping: Any, field: str) -> None:
+        """FLK-0140."""
+        data = {"executorId": "http.request", "inputMapping": mapping}
+
+        assert refusal_of("executor", data)[:2] == ("FLK-0140", field)
 
 
 @pytest.mark.parametrize("member", ["inputMapping", "outputMapping", "transforms"])

@@ -1,6 +1,7 @@
 """One attempt of one node: evaluated in place, or a call to a far side on a real socket."""
 
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,6 +90,43 @@ class TestCalling:
         assert outcome.status == "completed"
         assert outcome.output["body"] == {"ok": True}
         assert (outcome.executed_at, outcome.duration_ms) == (NOW, 1500)
+
+    async def test_a_mapping_decides_what_the_far_side_is_given(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """In place of the input; what the node says itself goes before it. Digits are kept."""
+        arrived: list[Any] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            arrived.append(await request.text())
+            return web.json_response({})
+
+        await bench.configure_http(await serve(answer))
+        mapping = [
+            {"source": "workflow.amount", "target": "send.value", "required": True},
+            {"source": "workflow.nobody", "target": "description"},
+            {"source": "workflow.kind", "target": "kind"},
+        ]
+
+        event = await attempt(
+            bench, draw.call("c", inputMapping=mapping, kind="static"), amount=Decimal("100.10"), kind="mapped"
+        )
+
+        assert outcome_of(event).status == "completed"
+        assert arrived == ['{"send":{"value":100.10},"kind":"static"}']
+
+    async def test_a_required_source_that_is_missing_fails_the_node_at_once(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """Nothing is sent, and no attempt is made again: it would be missing later too."""
+        await bench.configure_http(await serve(_unavailable))
+        mapping = [{"source": "workflow.amount", "target": "value", "required": True}]
+
+        outcome = outcome_of(await attempt(bench, draw.call("c", inputMapping=mapping)))
+
+        assert outcome.status == "failed"
+        assert outcome.error == "inputMapping[0]: the required source workflow.amount is missing"
+        assert outcome.output is None
 
     async def test_a_refusal_of_the_far_side_fails_the_node_at_once(
         self, bench: "Bench", draw: "Draw", serve: Serve

@@ -49,7 +49,7 @@ async def _route(routing: Routing, scope: dict[str, Any]) -> tuple[str, dict[str
     [
         ("GET", "/version", "getVersion", {}),
         ("POST", "/books/featured", "featureBook", {}),
-        ("GET", "/books/featured", "getBook", {"id": "featured"}),
+        ("GET", "/books/x", "getBook", {"id": "x"}),
         ("GET", "/books/x/copies/3", "getCopy", {"id": "x", "copy_number": "3"}),
         ("GET", "/books/x/copies/x", "getCopy", {"id": "x", "copy_number": "x"}),
         ("POST", "/hooks/orders/paid", "callHook", {"path": "orders/paid"}),
@@ -99,7 +99,7 @@ async def test_an_undocumented_path_is_not_found(routing: Routing, scope: MakeSc
     [
         ("/version", "GET"),
         ("/books", "GET, POST"),
-        ("/books/featured", "DELETE, GET, POST"),
+        ("/books/featured", "POST"),
         ("/books/x", "DELETE, GET"),
         ("/hooks/orders%2Fpaid", "GET, POST"),
     ],
@@ -148,17 +148,31 @@ async def test_a_scope_without_a_raw_path_is_routed_by_its_path(routing: Routing
     assert await _route(routing, request) == ("getBook", {"id": "x"})
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_path_without_parameters_is_not_a_value_of_another(
+    routing: Routing, scope: MakeScope, method: str
+) -> None:
+    """OpenAPI matches the concrete path first: another method of it is not allowed, and no book is asked for."""
+    request = scope(method, "/books/featured")
+
+    with pytest.raises(MethodNotAllowed):
+        await routing(request, _nowhere, _nowhere)
+
+
 async def test_the_table_finds_what_connexions_own_router_finds(
     specification: Any, routing: Routing, scope: MakeScope
 ) -> None:
-    """Over random paths: the same operation with the same parameters, or none for both."""
+    """Over random paths: the same operation with the same parameters, or none for both.
+
+    Apart from the path that is concrete and fits a template as well, which Starlette tries one after another.
+    """
     connexions = _with_library(RoutingMiddleware(_nowhere), specification)
     chance = random.Random(1)  # noqa: S311 (nothing here is secret)
     words = ["books", "hooks", "copies", "featured", "version", "animals", "a", "3", "é", ""]
 
     for _ in range(3000):
         path = "/" + "/".join(chance.choice(words) for _ in range(chance.randint(1, 5)))
-        method = chance.choice(["GET", "POST", "DELETE", "PUT"])
+        method = "POST" if path == "/books/featured" else chance.choice(["GET", "POST", "DELETE", "PUT"])
 
         assert await _found(routing, scope(method, path)) == await _found(connexions, scope(method, path))
 

@@ -262,3 +262,30 @@ def test_every_other_query_searches_an_index(
 
     assert len(plans) == 5
     assert [plan for plan in plans if "SCAN" in plan or "TEMP B-TREE" in plan] == []
+
+
+class TestActive:
+    def test_the_first_by_name_are_told(self, connection: Connection) -> None:
+        """Those that are active, of one provider or of all."""
+        for id_, name, provider_id, status in (
+            ("1", "D", "http", "active"),
+            ("2", "B", "tracer", "active"),
+            ("3", "A", "http", "disabled"),
+            ("4", "C", "http", "active"),
+        ):
+            provider_configurations.insert(connection, stored(id_, name=name, provider_id=provider_id, status=status))
+
+        assert provider_configurations.list_active(connection, None, 9) == [("2", "B"), ("4", "C"), ("1", "D")]
+        assert provider_configurations.list_active(connection, None, 2) == [("2", "B"), ("4", "C")]
+        assert provider_configurations.list_active(connection, "http", 9) == [("4", "C"), ("1", "D")]
+        assert provider_configurations.list_active(connection, "midaz", 9) == []
+
+    @pytest.mark.parametrize("provider_id", [None, "http"])
+    def test_they_are_read_in_the_order_of_an_index(
+        self, read_plans: Callable[..., list[str]], provider_id: str | None
+    ) -> None:
+        """Whatever number there is, no more are looked at than are told."""
+        plans = read_plans(provider_configurations.list_active, provider_id, 10)
+
+        assert plans
+        assert [plan for plan in plans if "SCAN" in plan or "TEMP B-TREE" in plan] == []
