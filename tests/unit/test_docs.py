@@ -14,7 +14,7 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import executions, nodes, provider_configurations, retries, secrets, workflows
+from flowker.domain import calls, executions, provider_configurations, retries, secrets, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
 from flowker.executors import authentication, connectivity, http, responses
 from flowker.executors.registry import EXECUTORS, PROVIDERS
@@ -248,7 +248,7 @@ class TestCalls:
         """Everything else is input for the far side: a member that is missing here would be sent."""
         listed = [names for names, *_ in table("docs/calls.md", "Member of `data`", "Values", "Default")]
 
-        assert {name for names in listed for name in re.findall(r"\w+", names)} == nodes._CALL_MEMBERS
+        assert {name for names in listed for name in re.findall(r"\w+", names)} == calls._MEMBERS
 
     def test_a_configuration_has_the_members_that_are_listed(self) -> None:
         """Those of its schema, in the same order."""

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.domain.actions import LogAction
+from flowker.domain.calls import ExecutorCall
 from flowker.domain.errors import FlowkerError, InvalidCondition, InvalidNodeData
 from flowker.domain.mappings import compile_input_mapping
-from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compile_node, parse_condition_at
+from flowker.domain.nodes import Conditional, Node, Trigger, compile_node, parse_condition_at
 from flowker.domain.retries import RetryPolicy
 
 EXECUTORS = {"http.request": "http", "tracer.validate-transaction": "tracer"}

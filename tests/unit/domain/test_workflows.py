@@ -19,7 +19,7 @@ from flowker.domain.workflows import (
     Status,
     check_activation,
     compile_definition,
-    referenced_configurations,
+    references,
     require_deletable,
     require_editable,
     require_transition,
@@ -202,7 +202,7 @@ class TestActivation:
         other = {"id": "x", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "off"}}
         silent = {"id": "y", "type": "executor", "data": {"executorId": "http.request"}}
 
-        assert referenced_configurations(define([START, *nodes, other, silent])) == {"good", "off"}
+        assert references(define([START, *nodes, other, silent])).providers == {"good", "off"}
 
 
 class TestPlan:
