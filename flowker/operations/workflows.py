@@ -26,7 +26,7 @@ from flowker.domain.workflows import (
     require_transition,
     version_text,
 )
-from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, compile_aside
+from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, check_aside
 from flowker.jsonschema import field_name
 from flowker.operations.changes import audit_event, require_match
 from flowker.operations.context import Answer, Context, Request
@@ -260,7 +260,7 @@ def _opened(context: Context, workflow: StoredWorkflow) -> list[dict[str, Any]]:
 
 
 async def _compile(workflow: StoredWorkflow) -> Definition:
-    return await compile_aside(workflow.nodes, workflow.edges, workflow.metadata)
+    return await check_aside(workflow.nodes, workflow.edges, workflow.metadata)
 
 
 def _check(connection: Connection, definition: Definition) -> None:

@@ -137,7 +137,7 @@ class TestReading:
         refused = api.ask("GET", f"{CATALOG}/executors/{id_}")
 
         assert refused.status in {400, 404}
-        assert refused.json()["code"] in {"FLK-0304", "FLK-0404"}
+        assert refused.json()["code"] in {"FLK-0001", "FLK-0404"}
 
 
 class TestValidatingInputs:

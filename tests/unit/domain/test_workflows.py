@@ -16,6 +16,7 @@ from flowker.domain.workflows import (
     TRANSITIONS,
     ConfigurationFacts,
     Definition,
+    EndpointFacts,
     Status,
     check_activation,
     compile_definition,
@@ -37,6 +38,7 @@ START = {"id": "start", "type": "trigger", "data": {}}
 TELL = {"id": "tell", "type": "action", "data": {"action": "log"}}
 CHECK = {"id": "check", "type": "conditional", "data": {"condition": "workflow.a == 1"}}
 CALL = {"id": "call", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "good"}}
+SCREEN = {"id": "screen", "type": "executor", "data": {"executorConfigId": "e", "endpointName": "screen"}}
 
 
 def edge(source: str, target: str, **more: Any) -> dict[str, Any]:
@@ -116,14 +118,18 @@ class TestSaving:
         assert refusal_of(lambda: define(nodes, edges)) == (code, [path])
 
     @pytest.mark.parametrize(
-        ("member", "code"),
-        [("inputMapping", "FLK-0140"), ("outputMapping", "FLK-0141"), ("transforms", "FLK-0142")],
+        ("member", "code", "place"),
+        [
+            ("inputMapping", "FLK-0140", "[0].source"),
+            ("outputMapping", "FLK-0141", ""),
+            ("transforms", "FLK-0142", ""),
+        ],
     )
-    def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str) -> None:
+    def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str, place: str) -> None:
         """FLK-0140, 0141 and 0142."""
         call = {**CALL, "data": {**CALL["data"], member: [{}]}}  # type: ignore[dict-item]
 
-        assert refusal_of(lambda: define([call])) == (code, [f"nodes[0].data.{member}"])
+        assert refusal_of(lambda: define([call])) == (code, [f"nodes[0].data.{member}{place}"])
 
     @pytest.mark.parametrize("seconds", [1, TIMEOUT_MAX_S, Decimal("3E+2"), Decimal("60.0")])
     def test_the_time_limit_is_a_day_at_most(self, seconds: Any) -> None:
@@ -196,13 +202,34 @@ class TestActivation:
 
         assert refusal_of(action) == ("FLK-0104", ["nodes[1].data.executorId"])
 
+    @pytest.mark.parametrize(
+        ("configurations", "field"),
+        [
+            ({}, "executorConfigId"),
+            ({"e": EndpointFacts(frozenset({"screen"}), active=False)}, "executorConfigId"),
+            ({"e": EndpointFacts(frozenset({"other"}), active=True)}, "endpointName"),
+        ],
+    )
+    def test_an_endpoint_has_to_be_one_of_an_active_configuration(
+        self, configurations: dict[str, EndpointFacts], field: str
+    ) -> None:
+        """FLK-0150, with the member that names what is not there."""
+        definition = define([START, SCREEN])
+
+        action = lambda: check_activation(definition, EXECUTORS, {}, configurations)  # noqa: E731
+
+        assert refusal_of(action) == ("FLK-0150", [f"nodes[1].data.{field}"])
+        check_activation(definition, EXECUTORS, {}, {"e": EndpointFacts(frozenset({"screen"}), active=True)})
+
     def test_the_configurations_to_look_up_are_those_that_are_named(self) -> None:
         """Once each."""
         nodes = [{**CALL, "id": f"call{n}"} for n in range(3)]
         other = {"id": "x", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "off"}}
         silent = {"id": "y", "type": "executor", "data": {"executorId": "http.request"}}
 
-        assert references(define([START, *nodes, other, silent])).providers == {"good", "off"}
+        used = references(define([START, *nodes, other, silent, SCREEN]))
+
+        assert (used.providers, used.executors) == ({"good", "off"}, {"e"})
 
 
 class TestPlan:
