@@ -150,6 +150,7 @@ def _build_tracer_midaz_validation(parameters: Parameters) -> dict[str, Any]:
         "executorId": "tracer.validate-transaction",
         "providerConfigId": parameters["tracerProviderConfigId"].lower(),
         "inputMapping": _same(_VALIDATED),
+        "validateInput": True,
     }
     transact = {
         "executorId": "midaz.create-transaction",
@@ -158,6 +159,7 @@ def _build_tracer_midaz_validation(parameters: Parameters) -> dict[str, Any]:
             {"source": "workflow.transaction", "target": "send", "required": True},
             {"source": "workflow.transactionDescription", "target": "description"},
         ],
+        "validateInput": True,
     }
     reject = {
         "action": "set_output",
@@ -192,6 +194,7 @@ def _build_payment_validation(parameters: Parameters) -> dict[str, Any]:
     validate = {
         "executorId": parameters.get("executorId", EXECUTOR),
         "providerConfigId": parameters["providerConfigId"].lower(),
+        "validateInput": True,
     }
     told = {"paymentId": "{{workflow.paymentId}}", "validation": "{{validate-payment.body}}"}
     return {
