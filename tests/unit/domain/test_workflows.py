@@ -116,14 +116,18 @@ class TestSaving:
         assert refusal_of(lambda: define(nodes, edges)) == (code, [path])
 
     @pytest.mark.parametrize(
-        ("member", "code"),
-        [("inputMapping", "FLK-0140"), ("outputMapping", "FLK-0141"), ("transforms", "FLK-0142")],
+        ("member", "code", "place"),
+        [
+            ("inputMapping", "FLK-0140", "[0].source"),
+            ("outputMapping", "FLK-0141", ""),
+            ("transforms", "FLK-0142", ""),
+        ],
     )
-    def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str) -> None:
+    def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str, place: str) -> None:
         """FLK-0140, 0141 and 0142."""
         call = {**CALL, "data": {**CALL["data"], member: [{}]}}  # type: ignore[dict-item]
 
-        assert refusal_of(lambda: define([call])) == (code, [f"nodes[0].data.{member}"])
+        assert refusal_of(lambda: define([call])) == (code, [f"nodes[0].data.{member}{place}"])
 
     @pytest.mark.parametrize("seconds", [1, TIMEOUT_MAX_S, Decimal("3E+2"), Decimal("60.0")])
     def test_the_time_limit_is_a_day_at_most(self, seconds: Any) -> None:
