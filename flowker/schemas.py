@@ -201,6 +201,82 @@ class WorkflowFromTemplateInput(TypedDict):
     params: dict[str, Any]
 
 
+ExecutorConfigurationStatus: TypeAlias = Literal["unconfigured", "configured", "tested", "active", "disabled"]
+
+
+class ExecutorConfigurationMetadata(TypedDict):
+    pass
+
+
+class ExecutorConfigurationEndpointInput(TypedDict):
+    name: str
+    path: str
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    timeout: NotRequired[int]
+
+
+class ExecutorConfigurationAuthenticationInput(TypedDict):
+    type: Literal["none", "api_key", "bearer", "basic", "oidc_client_credentials", "oidc_user"]
+    config: NotRequired[dict[str, Any]]
+
+
+class ExecutorConfigurationInput(TypedDict):
+    name: str
+    description: NotRequired[str]
+    baseUrl: str
+    endpoints: list[ExecutorConfigurationEndpointInput]
+    authentication: ExecutorConfigurationAuthenticationInput
+    metadata: NotRequired[ExecutorConfigurationMetadata]
+
+
+class ExecutorConfigurationUpdate(TypedDict):
+    name: NotRequired[str]
+    description: NotRequired[str]
+    baseUrl: NotRequired[str]
+    endpoints: NotRequired[list[ExecutorConfigurationEndpointInput]]
+    authentication: NotRequired[ExecutorConfigurationAuthenticationInput]
+    metadata: NotRequired[ExecutorConfigurationMetadata]
+
+
+class ExecutorConfigurationCreateOutput(TypedDict):
+    id: str
+    name: str
+    status: ExecutorConfigurationStatus
+    createdAt: str
+
+
+class ExecutorConfigurationEndpoint(TypedDict):
+    name: str
+    path: str
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    timeout: int
+
+
+class ExecutorConfigurationAuthentication(TypedDict):
+    type: Literal["none", "api_key", "bearer", "basic", "oidc_client_credentials", "oidc_user"]
+    config: dict[str, Any]
+
+
+class ExecutorConfiguration(TypedDict):
+    id: str
+    name: str
+    description: str
+    baseUrl: str
+    endpoints: list[ExecutorConfigurationEndpoint]
+    authentication: ExecutorConfigurationAuthentication
+    status: ExecutorConfigurationStatus
+    metadata: ExecutorConfigurationMetadata
+    createdAt: str
+    updatedAt: str
+    lastTestedAt: str | None
+
+
+class ExecutorConfigurationList(TypedDict):
+    items: list[ExecutorConfiguration]
+    nextCursor: str
+    hasMore: bool
+
+
 ProviderConfigurationStatus: TypeAlias = Literal["active", "disabled"]
 
 
@@ -248,7 +324,7 @@ class ProviderConfigurationList(TypedDict):
     hasMore: bool
 
 
-class ProviderConfigurationTestStage(TypedDict):
+class TestStage(TypedDict):
     name: Literal["dns_resolution", "connectivity", "authentication", "end_to_end"]
     status: Literal["passed", "failed", "skipped"]
     message: str
@@ -257,9 +333,9 @@ class ProviderConfigurationTestStage(TypedDict):
     error: str | None
 
 
-class ProviderConfigurationTestResult(TypedDict):
+class TestResult(TypedDict):
     overallStatus: Literal["passed", "failed", "partial"]
-    stages: list[ProviderConfigurationTestStage]
+    stages: list[TestStage]
     summary: str
     durationMs: int
     startedAt: str

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowker.domain.actions import SetOutputAction
+from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
 from flowker.domain.executions import (
     TERMINAL,
@@ -19,7 +20,7 @@ from flowker.domain.executions import (
     Settled,
     State,
 )
-from flowker.domain.nodes import Conditional, ExecutorCall
+from flowker.domain.nodes import Conditional
 from flowker.domain.workflows import Edge, Plan
 
 

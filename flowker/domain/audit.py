@@ -130,7 +130,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, di
     return {
         name: {"before": told(name, before.get(name)), "after": told(name, after.get(name))}
         for name in (*before, *(after.keys() - before.keys()))
-        if before.get(name) != after.get(name)
+        # As JSON: true is not 1, and 1.50 is not 1.5.
+        if _canonical.encode(before.get(name)) != _canonical.encode(after.get(name))
     }
 
 

@@ -1,32 +1,19 @@
 """The nodes of a workflow: what each type takes in its data, compiled once when the workflow is saved."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from flowker.domain.actions import Action, InvalidMember, compile_action
+from flowker.domain.calls import MAPPINGS, ExecutorCall, compile_call, is_number, refuse_mappings
 from flowker.domain.conditions import Condition
 from flowker.domain.conditions import parse as parse_condition
-from flowker.domain.errors import (
-    InvalidCondition,
-    InvalidInputMapping,
-    InvalidNodeData,
-    InvalidOutputMapping,
-    InvalidTransforms,
-    InvalidTrigger,
-    ProviderConfigurationUnusable,
-    UnknownExecutor,
-    WebhookNotFound,
-)
-from flowker.domain.mappings import InputMapping, InvalidMapping, compile_input_mapping
-from flowker.domain.retries import RetryPolicy, compile_retry
+from flowker.domain.errors import InvalidCondition, InvalidNodeData, InvalidTrigger, WebhookNotFound
 from flowker.domain.webhooks import METHODS, normalize_path
 
 RESPONSE_TIMEOUT_DEFAULT_S = 10
 RESPONSE_TIMEOUT_MAX_S = 30
-CALL_TIMEOUT_MAX_S = 300
 VERIFY_TOKEN_CHARACTERS_MAX = 512
 SIGNING_SECRET_CHARACTERS_MIN = 16
 SIGNING_SECRET_CHARACTERS_MAX = 512
@@ -56,21 +43,6 @@ class Conditional:
 
     condition: Condition
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorCall:
-    """A call to the outside through a provider configuration."""
-
-    executor_id: str
-    provider_configuration_id: str | None
-    method: str
-    path: str
-    timeout_s: float | None
-    retry: RetryPolicy
-    success_status_codes: frozenset[int] | None
-    static_input: Mapping[str, Any]
-    input_mapping: InputMapping | None = None
 
 
 Behaviour = Trigger | Conditional | Action | ExecutorCall
@@ -113,9 +85,9 @@ def _compile_behaviour(type_: str, data: Mapping[str, Any], where: str, executor
     if type_ == "conditional":
         return _compile_conditional(data, where)
     if type_ == "executor":
-        return _compile_executor(data, where, executors)
+        return compile_call(data, where, executors)
     try:
-        _refuse_mappings(data, where, _MAPPING_REFUSALS)
+        refuse_mappings(data, where, MAPPINGS)
         return compile_action(data)
     except InvalidMember as error:
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
@@ -155,7 +127,7 @@ def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
     token = _secret(data, where, "verify_token", 1, VERIFY_TOKEN_CHARACTERS_MAX)
     key = _secret(data, where, "signing_secret", SIGNING_SECRET_CHARACTERS_MIN, SIGNING_SECRET_CHARACTERS_MAX)
     timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
-    timeout_fits = _is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
+    timeout_fits = is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
     _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
     return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s), key)
 
@@ -185,136 +157,8 @@ def _require(fits: bool, where: str, member: str, reason: str) -> None:
         raise InvalidTrigger(fields={f"{where}.{member}": reason})
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
 def _compile_conditional(data: Mapping[str, Any], where: str) -> Conditional:
     text = data.get("condition")
     if not isinstance(text, str) or not text.strip():
         raise InvalidNodeData(fields={f"{where}.condition": "is required"})
     return Conditional(parse_condition_at(text, f"{where}.condition"), text)
-
-
-_CALL_MEMBERS = frozenset(
-    {
-        "executorId",
-        "providerConfigId",
-        "executorConfigId",
-        "endpointName",
-        "method",
-        "path",
-        "timeout",
-        "inputMapping",
-        "outputMapping",
-        "transforms",
-        "retry",
-        "successStatusCodes",
-        "validateInput",
-        "join",
-    }
-)
-"""What describes the call itself; every other member of an executor node's data is static input."""
-
-
-def _compile_executor(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
-    executor_id = data.get("executorId")
-    if not isinstance(executor_id, str):
-        raise InvalidNodeData(fields={f"{where}.executorId": "must name an executor"})
-    if executor_id not in executors:
-        raise UnknownExecutor(fields={f"{where}.executorId": "is not in the catalog"})
-    _refuse_mappings(data, where, ("outputMapping", "transforms"))
-    _refuse_later_members(data, where)
-    configuration_id = data.get("providerConfigId")
-    if configuration_id is not None and not isinstance(configuration_id, str):
-        raise ProviderConfigurationUnusable(fields={f"{where}.providerConfigId": "must be a string"})
-    try:
-        return ExecutorCall(
-            executor_id,
-            configuration_id,
-            _call_method(data),
-            _call_path(data),
-            _call_timeout_s(data),
-            _call_retry(data),
-            _success_status_codes(data),
-            {name: value for name, value in data.items() if name not in _CALL_MEMBERS},
-            _input_mapping(data, where),
-        )
-    except InvalidMember as error:
-        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
-
-
-def _call_method(data: Mapping[str, Any]) -> str:
-    method = data.get("method", "POST")
-    if method not in METHODS:
-        raise InvalidMember("method", f"must be one of {', '.join(METHODS)}")
-    return str(method)
-
-
-def _call_path(data: Mapping[str, Any]) -> str:
-    path = data.get("path", "")
-    if not isinstance(path, str) or len(path) > 2000:
-        raise InvalidMember("path", "must be a string of at most 2000 characters")
-    return path
-
-
-def _call_timeout_s(data: Mapping[str, Any]) -> float | None:
-    timeout_s = data.get("timeout")
-    if timeout_s is None:
-        return None
-    if not _is_number(timeout_s) or not 1 <= timeout_s <= CALL_TIMEOUT_MAX_S:
-        raise InvalidMember("timeout", f"must be a number within 1 and {CALL_TIMEOUT_MAX_S} seconds")
-    return float(timeout_s)
-
-
-def _call_retry(data: Mapping[str, Any]) -> RetryPolicy:
-    retry = data.get("retry", {})
-    if not isinstance(retry, Mapping):
-        raise InvalidMember("retry", "must be an object")
-    try:
-        return compile_retry(retry)
-    except ValueError as error:
-        raise InvalidMember("retry", str(error)) from None
-
-
-def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
-    codes = data.get("successStatusCodes")
-    if codes is None:
-        return None
-    fits = isinstance(codes, list) and codes and all(isinstance(code, int) and 100 <= code <= 599 for code in codes)
-    if not fits:
-        raise InvalidMember("successStatusCodes", "must be a list of HTTP status codes")
-    return frozenset(codes)
-
-
-def _input_mapping(data: Mapping[str, Any], where: str) -> InputMapping | None:
-    entries = data.get("inputMapping")
-    if entries in _NOTHING:
-        return None
-    try:
-        return compile_input_mapping(entries)
-    except InvalidMapping as error:
-        raise InvalidInputMapping(fields={f"{where}.inputMapping{error.place}": str(error)}) from None
-
-
-def _refuse_mappings(data: Mapping[str, Any], where: str, members: Iterable[str]) -> None:
-    """What is not there yet is refused, since ignoring it would send something else."""
-    for member in members:
-        if data.get(member) not in _NOTHING:
-            raise _MAPPING_REFUSALS[member](fields={f"{where}.{member}": "is not supported by this version"})
-
-
-def _refuse_later_members(data: Mapping[str, Any], where: str) -> None:
-    """Executor configurations and checked input are not there yet either, and would be ignored."""
-    for member in ("executorConfigId", "endpointName", "validateInput"):
-        if data.get(member) not in (None, False, ""):
-            raise InvalidNodeData(fields={f"{where}.{member}": "is not supported by this version"})
-
-
-_NOTHING: Sequence[Any] = (None, [], {})
-
-_MAPPING_REFUSALS: Mapping[str, type[InvalidInputMapping | InvalidOutputMapping | InvalidTransforms]] = {
-    "inputMapping": InvalidInputMapping,
-    "outputMapping": InvalidOutputMapping,
-    "transforms": InvalidTransforms,
-}

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowker.domain.actions import DelayAction, EmitEventAction, FailAction, LogAction, SetOutputAction
+from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
-from flowker.domain.nodes import Behaviour, Conditional, ExecutorCall, Trigger
+from flowker.domain.nodes import Behaviour, Conditional, Trigger
 from flowker.domain.templates import RenderedTooLarge, as_text
 
 FAIL_MESSAGE_CHARACTERS_MAX = 500

@@ -12,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
+from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.conditions import Condition
 from flowker.domain.errors import (
     DuplicateElementId,
@@ -28,7 +29,7 @@ from flowker.domain.errors import (
     WorkflowNotEditable,
 )
 from flowker.domain.graph import find_cycle, group_by_source, group_by_target, reachable
-from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compile_node, parse_condition_at
+from flowker.domain.nodes import Conditional, Node, Trigger, compile_node, parse_condition_at
 
 Status = Literal["draft", "active", "inactive"]
 
@@ -136,8 +137,19 @@ class ConfigurationFacts:
     active: bool
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """What activation asks of an executor configuration."""
+
+    endpoints: frozenset[str]
+    active: bool
+
+
 def check_activation(
-    definition: Definition, executors: Mapping[str, str], configurations: Mapping[str, ConfigurationFacts]
+    definition: Definition,
+    executors: Mapping[str, str],
+    configurations: Mapping[str, ConfigurationFacts],
+    executor_configurations: Mapping[str, EndpointFacts] = MappingProxyType({}),
 ) -> None:
     """Raise the refusal that keeps this definition from being activated."""
     if not definition.nodes:
@@ -148,13 +160,36 @@ def check_activation(
         raise WorkflowCycle(fields={"edges": f"form a cycle of {len(cycle)} nodes: {', '.join(cycle)}"})
     for index, node in enumerate(definition.nodes.values()):
         if isinstance(node.behaviour, ExecutorCall):
-            _check_configuration(node.behaviour, f"nodes[{index}].data", executors, configurations)
+            where = f"nodes[{index}].data"
+            if node.behaviour.endpoint is not None:
+                _check_endpoint(node.behaviour.endpoint, where, executor_configurations)
+            else:
+                _check_configuration(node.behaviour, where, executors, configurations)
 
 
-def referenced_configurations(definition: Definition) -> frozenset[str]:
-    """The ids of the provider configurations that the definition's nodes call through."""
-    calls = (node.behaviour for node in definition.nodes.values() if isinstance(node.behaviour, ExecutorCall))
-    return frozenset(call.provider_configuration_id for call in calls if call.provider_configuration_id)
+@dataclass(frozen=True, slots=True)
+class References:
+    """The ids of the configurations that a definition's nodes call through."""
+
+    providers: frozenset[str]
+    executors: frozenset[str]
+
+
+def references(definition: Definition) -> References:
+    calls = [node.behaviour for node in definition.nodes.values() if isinstance(node.behaviour, ExecutorCall)]
+    return References(
+        frozenset(call.provider_configuration_id for call in calls if call.provider_configuration_id),
+        frozenset(call.endpoint.configuration_id for call in calls if call.endpoint is not None),
+    )
+
+
+def _check_endpoint(endpoint: EndpointName, where: str, configurations: Mapping[str, EndpointFacts]) -> None:
+    configuration = configurations.get(endpoint.configuration_id)
+    if configuration is None or not configuration.active:
+        reason = "must name an active executor configuration"
+        raise ProviderConfigurationUnusable(fields={f"{where}.executorConfigId": reason})
+    if endpoint.name not in configuration.endpoints:
+        raise ProviderConfigurationUnusable(fields={f"{where}.endpointName": "is not an endpoint of it"})
 
 
 def _check_configuration(

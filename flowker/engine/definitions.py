@@ -5,9 +5,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowker.domain.errors import FlowkerError
+from flowker.domain.calls import ExecutorCall
+from flowker.domain.errors import FlowkerError, InvalidNodeData
 from flowker.domain.workflows import Definition, compile_definition
 from flowker.executors.registry import EXECUTORS
+from flowker.jsonschema import fields
 from flowker.storage import workflows
 from flowker.storage.database import Store
 from flowker.storage.vault import SecretUnreadable, Vault
@@ -28,6 +30,28 @@ async def compile_aside(
 ) -> Definition:
     """Compile in a thread: a hundred conditions take longer than the event loop may stand still."""
     return await asyncio.to_thread(compile_definition, nodes, edges, metadata, PROVIDERS_BY_EXECUTOR)
+
+
+async def check_aside(
+    nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]
+) -> Definition:
+    """Compile, and judge what executor nodes say themselves by their executors: for what is saved or activated now.
+
+    What was stored before is not judged anew, since the schemas of the catalog may have changed.
+    """
+    definition = await compile_aside(nodes, edges, metadata)
+    await asyncio.to_thread(_check_static_inputs, definition)
+    return definition
+
+
+def _check_static_inputs(definition: Definition) -> None:
+    for index, node in enumerate(definition.nodes.values()):
+        if isinstance(node.behaviour, ExecutorCall) and node.behaviour.static_input:
+            violations = EXECUTORS[node.behaviour.executor_id].input.violations(node.behaviour.static_input)
+            # What is missing may come from the workflow's input.
+            wrong = fields((one for one in violations if one.keyword != "required"), f"nodes[{index}].data")
+            if wrong:
+                raise InvalidNodeData(fields=wrong)
 
 
 class Definitions:

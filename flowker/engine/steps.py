@@ -2,25 +2,31 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
+from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
 from flowker.domain.mappings import MappingFailed
-from flowker.domain.nodes import ExecutorCall, Node
+from flowker.domain.nodes import Node
 from flowker.domain.retries import delay_s
 from flowker.domain.steps import Produced, Wait, run_builtin
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
 from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
-from flowker.storage import provider_configurations
+from flowker.executors.registry import EXECUTORS
+from flowker.storage import executor_configurations, provider_configurations
 from flowker.storage.database import Store
 from flowker.storage.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger("flowker.engine")
+
+FAULTS_CHARACTERS_MAX = 1_000
+"""Enough to name what is wrong with an input."""
 
 STORE_RETRY_S = 1.0
 """How long a call waits for a store that is away, before it is tried again."""
@@ -57,14 +63,14 @@ class Steps:
             raise TypeError(f"node {node.id} makes no call")
         started = self._clock.now()
         try:
-            configuration = await self._configuration(behaviour.provider_configuration_id)
+            way = await self._way(behaviour)
         except SecretUnreadable as error:
             log.warning("secrets unreadable", execution_id=execution_id, node_id=node.id, reason=str(error))
-            configuration = None
+            way = None
         except InternalError:
             # No attempt was made. To fail here would cut off the calls of the branches beside this one.
             return Postponed(node.id, format_timestamp(started + timedelta(seconds=STORE_RETRY_S)), run.attempt)
-        result = await self._attempt(execution_id, node.id, behaviour, run, context, configuration)
+        result = await self._attempt(execution_id, node.id, behaviour, run, context, way)
         ended = self._clock.now()
         if isinstance(result, CallFailed) and result.retryable:
             wait_s = delay_s(behaviour.retry, run.attempt, random.random(), result.retry_after_s)  # noqa: S311 - jitter
@@ -80,34 +86,62 @@ class Steps:
         call: ExecutorCall,
         run: Run,
         context: Mapping[str, Any],
-        configuration: ProviderConfiguration | None,
+        way: "_Way | None",
     ) -> CallResult:
-        if configuration is None:
-            return CallFailed("the provider configuration is unknown or not active", retryable=False)
+        if way is None:
+            return CallFailed("the configuration is unknown, not active or unreadable", retryable=False)
         try:
             input_ = _input_of(call, context)
         except MappingFailed as error:
             return CallFailed(str(error), retryable=False)
+        wrong = EXECUTORS[call.executor_id].input.fields(input_, "input") if call.validate_input else {}
+        if wrong:
+            told = "; ".join(f"{field} {reason}" for field, reason in wrong.items())[:FAULTS_CHARACTERS_MAX]
+            return CallFailed(f"the input does not fit the executor: {told}", retryable=False)
         return await self._caller.call(
             Call(
                 execution_id=execution_id,
                 node_id=node_id,
                 attempt=run.attempt,
                 executor_id=call.executor_id,
-                configuration=configuration,
-                method=call.method,
-                path=call.path,
-                timeout_s=call.timeout_s,
+                configuration=way.configuration,
+                method=way.method,
+                path=way.path,
+                timeout_s=way.timeout_s,
                 input=input_,
                 success_status_codes=call.success_status_codes,
             )
         )
 
-    async def _configuration(self, configuration_id: str | None) -> ProviderConfiguration | None:
-        found = await self._store.read(provider_configurations.get, configuration_id or "")
+    async def _way(self, call: ExecutorCall) -> "_Way | None":
+        """Where the call goes, as it is stored now; None when there is nothing active to go through."""
+        if call.endpoint is not None:
+            return await self._way_to_endpoint(call, call.endpoint)
+        found = await self._store.read(provider_configurations.get, call.provider_configuration_id or "")
         if found is None or found.status != "active":
             return None
-        return ProviderConfiguration(found.id, found.provider_id, self._vault.open(found.config, found.id))
+        configuration = ProviderConfiguration(found.id, found.provider_id, self._vault.open(found.config, found.id))
+        return _Way(configuration, call.method, call.path, call.timeout_s)
+
+    async def _way_to_endpoint(self, call: ExecutorCall, name: EndpointName) -> "_Way | None":
+        found = await self._store.read(executor_configurations.get, name.configuration_id)
+        endpoint = None if found is None else found.endpoint(name.name)
+        if found is None or endpoint is None or found.status != "active":
+            return None
+        auth = self._vault.open(found.authentication, found.id)
+        configuration = ProviderConfiguration(found.id, "http", {"base_url": found.base_url, "auth": auth})
+        timeout_s = float(endpoint["timeout"]) if call.timeout_s is None else call.timeout_s
+        return _Way(configuration, endpoint["method"], endpoint["path"], timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a call goes: the configuration in clear, and what of it is called."""
+
+    configuration: ProviderConfiguration
+    method: str
+    path: str
+    timeout_s: float | None
 
 
 def _input_of(call: ExecutorCall, context: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,16 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 from urllib.parse import quote
 
 from flowker.executors.refusals import CallRefused
 from flowker.executors.shapes import FILLED, ISSUER_URL, TEXT, closed
 
 API_KEY_NAME = "X-API-Key"
+
+AUTHORIZATION = "Authorization"
 
 MASK = "********"
 
@@ -20,12 +22,39 @@ MASKED_CHARACTERS_MIN = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What an OIDC issuer gives a token for: a client's secret, or a user's password if there is one."""
+
+    issuer_url: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    scopes: tuple[str, ...] = ()
+    audience: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
-    """What is added to a request, and the texts that must not appear anywhere else."""
+    """What is added to a request, and the texts that must not appear anywhere else.
+
+    With a grant, the token that it is good for is fetched right before the request is sent.
+    """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    grant: Grant | None = None
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The headers that the request will have, in lower case."""
+        return frozenset(name.lower() for name in (*self.headers, *([AUTHORIZATION] if self.grant else [])))
+
+    def with_token(self, token: str) -> Self:
+        """The credentials with the token that was fetched for them."""
+        headers = {**self.headers, AUTHORIZATION: f"Bearer {token}"}
+        return replace(self, headers=headers, secrets=maskable([*self.secrets, token]))
 
     def mask(self, text: str) -> str:
         """The text without the secrets."""
@@ -82,7 +111,7 @@ def _read_api_key(config: Mapping[str, Any]) -> Credentials:
 
 def _read_bearer(config: Mapping[str, Any]) -> Credentials:
     token = _text(config, "token")
-    return Credentials(headers={"Authorization": f"Bearer {token}"}, secrets=maskable([token]))
+    return Credentials(headers={AUTHORIZATION: f"Bearer {token}"}, secrets=maskable([token]))
 
 
 def _read_basic(config: Mapping[str, Any]) -> Credentials:
@@ -90,11 +119,28 @@ def _read_basic(config: Mapping[str, Any]) -> Credentials:
     if ":" in username:
         raise CallRefused("the user name of the authentication has a colon")  # RFC 7617, section 2
     encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
-    return Credentials(headers={"Authorization": f"Basic {encoded}"}, secrets=maskable([encoded, password]))
+    return Credentials(headers={AUTHORIZATION: f"Basic {encoded}"}, secrets=maskable([encoded, password]))
 
 
-def _refuse_oidc(_: Mapping[str, Any]) -> Credentials:
-    raise CallRefused("OIDC authentication is not supported by this version")
+def _read_oidc_client_credentials(config: Mapping[str, Any]) -> Credentials:
+    secret = _text(config, "client_secret")
+    return Credentials(grant=_read_grant(config, client_secret=secret), secrets=maskable([secret]))
+
+
+def _read_oidc_user(config: Mapping[str, Any]) -> Credentials:
+    secret = _text(config, "client_secret", "")
+    username, password = _text(config, "username"), _text(config, "password")
+    grant = _read_grant(config, client_secret=secret or None, username=username, password=password)
+    return Credentials(grant=grant, secrets=maskable([secret, password]))
+
+
+def _read_grant(config: Mapping[str, Any], **proof: str | None) -> Grant:
+    scopes = config.get("scopes") or []
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) and scope.isprintable() for scope in scopes):
+        raise CallRefused("the scopes of the authentication are not a list of texts")
+    issuer_url, client_id = _text(config, "issuer_url"), _text(config, "client_id")
+    audience = _text(config, "audience", "") or None
+    return Grant(issuer_url, client_id, scopes=tuple(scopes), audience=audience, **proof)
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Credentials]] = {
@@ -102,8 +148,8 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Credentials]] = {
     "api_key": _read_api_key,
     "bearer": _read_bearer,
     "basic": _read_basic,
-    "oidc_client_credentials": _refuse_oidc,
-    "oidc_user": _refuse_oidc,
+    "oidc_client_credentials": _read_oidc_client_credentials,
+    "oidc_user": _read_oidc_user,
 }
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

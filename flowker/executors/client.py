@@ -4,8 +4,10 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -22,7 +24,9 @@ from flowker.executors.calls import (
     OutgoingRequest,
     ProviderConfiguration,
 )
-from flowker.executors.egress import AddressNotAllowed, Egress
+from flowker.executors.egress import Egress
+from flowker.executors.failures import failure_of
+from flowker.executors.oidc import Tokens
 from flowker.executors.redirects import REDIRECTS_MAX, STATUSES, next_request
 from flowker.executors.refusals import CallRefused
 from flowker.executors.registry import EXECUTORS
@@ -55,10 +59,12 @@ class Caller:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._egress = Egress(egress_allow)
         self._resolver = resolver
         self._tls = tls
+        self._tokens = Tokens(monotonic)
         self._connect_timeout_s = connect_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -79,6 +85,7 @@ class Caller:
         )
 
     async def stop(self) -> None:
+        await self._tokens.stop()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -101,35 +108,44 @@ class Caller:
         if self._session is None:
             return CallFailed("Flowker is not connected", retryable=True)
         try:
-            return await _send_in_time(self._session, prepare())
+            return await self._send_in_time(self._session, prepare())
         except CallRefused as refused:
             return CallFailed(str(refused), retryable=False)
         except (aiohttp.ClientError, OSError) as error:
-            return _failure(error)
+            return failure_of(error)
         except Exception as error:  # noqa: BLE001 - the engine relies on an answer to every call
             # The message of an error may have a secret in it: only its type and the place are logged.
             place = traceback.format_tb(error.__traceback__)
             _log.error("call_broke", error=type(error).__name__, place=place)
             return CallFailed("the call failed inside of Flowker", retryable=False)
 
+    async def _send_in_time(self, session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
+        deadline = asyncio.timeout(request.timeout_s)
+        try:
+            async with deadline:
+                return await self._send_authorized(session, request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return CallFailed(f"there was no complete response within {request.timeout_s:g} s", retryable=True)
 
-async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
-    host = url.raw_host or ""
-    try:
-        return [str(ipaddress.ip_address(host))]
-    except ValueError:  # it is a name
-        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
-
-
-async def _send_in_time(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
-    deadline = asyncio.timeout(request.timeout_s)
-    try:
-        async with deadline:
+    async def _send_authorized(self, session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
+        """Send a request with the token that its grant is good for; one that is refused is replaced once."""
+        grant = request.credentials.grant
+        if grant is None:
             return await _send(session, request)
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-        return CallFailed(f"there was no complete response within {request.timeout_s:g} s", retryable=True)
+        token = await self._tokens.get(session, grant)
+        if isinstance(token, CallFailed):
+            return token
+        result = await _send(session, _with_token(request, token))
+        if (result.output or {}).get("status") != 401:
+            return result
+        token = await self._tokens.get(session, grant, refused=token)
+        return token if isinstance(token, CallFailed) else await _send(session, _with_token(request, token))
+
+
+def _with_token(request: OutgoingRequest, token: str) -> OutgoingRequest:
+    return replace(request, credentials=request.credentials.with_token(token))
 
 
 async def _send(session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
@@ -149,6 +165,14 @@ async def _send(session: aiohttp.ClientSession, request: OutgoingRequest) -> Cal
     raise CallRefused(f"the far side redirects more than {REDIRECTS_MAX} times")
 
 
+async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
+    host = url.raw_host or ""
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:  # it is a name
+        return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
+
+
 def _with_query(url: URL, parameters: Mapping[str, str]) -> URL:
     if not parameters:
         return url
@@ -163,23 +187,3 @@ def _prepare(call: Call) -> OutgoingRequest:
     if executor.provider_id != call.configuration.provider_id:
         raise CallRefused("the provider configuration belongs to another provider")
     return executor.prepare(call)
-
-
-def _failure(error: Exception) -> CallFailed:
-    """What a failed exchange means. The words are ours: those of the error may show addresses or secrets."""
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressNotAllowed):
-        return CallFailed("address not allowed", retryable=False)
-    for types, message, retryable in _FAILURES:
-        if isinstance(error, types):
-            return CallFailed(message, retryable)
-    return CallFailed("the connection to the far side was lost", retryable=True)
-
-
-_FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
-    ((aiohttp.ClientConnectorCertificateError,), "the certificate of the far side is not valid", False),
-    ((aiohttp.InvalidURL,), "the URL is not valid", False),
-    ((aiohttp.ClientConnectorDNSError,), "the host name of the far side does not resolve", True),
-    ((aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError), "no connection to the far side", True),
-    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the response is broken or incomplete", True),
-)
-"""From the special to the general, since the errors of aiohttp inherit from each other."""

@@ -74,7 +74,7 @@ def request_of(
     config = call.configuration.config
     fixed = _fixed_headers(config, credentials)
     wanted = headers or {}
-    _refuse_headers(wanted, _OURS | _IDENTITY | _lower(credentials.headers) | _lower(fixed))
+    _refuse_headers(wanted, _OURS | _IDENTITY | credentials.header_names | _lower(fixed))
     all_headers = CIMultiDict(_OURSELVES)
     if body is not None:
         all_headers["Content-Type"] = content_type
@@ -103,6 +103,7 @@ def probe_of(config: Mapping[str, Any], url: URL, credentials: Credentials) -> O
         body=None,
         timeout_s=TIMEOUT_DEFAULT_S,
         success_status_codes=None,
+        allow_redirects=config.get("allow_redirects") is True,
         credentials=_with_secrets(credentials, fixed),
     )
 
@@ -199,7 +200,7 @@ def _quote(text: str) -> str:
 
 def _fixed_headers(config: Mapping[str, Any], credentials: Credentials) -> dict[str, str]:
     fixed = headers_of(config.get("headers"), "the headers of the configuration")
-    _refuse_headers(fixed, _OURS | _lower(credentials.headers))
+    _refuse_headers(fixed, _OURS | credentials.header_names)
     return fixed
 
 

@@ -32,27 +32,19 @@ _JSON = re.compile(r"application/(?:[^;\s]+\+)?json", re.IGNORECASE)
 async def read_result(response: aiohttp.ClientResponse, request: OutgoingRequest) -> CallResult:
     """The result of a call, from the answer that ended it."""
     succeeded = _is_success(response.status, request.success_status_codes)
-    body, complete = await _read_bounded(response, BODY_BYTES_MAX if succeeded else 2 * ERROR_BODY_BYTES_MAX)
+    body, complete = await read_bounded(response, BODY_BYTES_MAX if succeeded else 2 * ERROR_BODY_BYTES_MAX)
     envelope = _envelope(response, request)
     if not succeeded:
         envelope["body"] = _mask(_read_error_body(response, request, body), request.credentials)
         message = f"the far side answered {response.status} {_phrase(response.status)}".rstrip()
-        return CallFailed(message, _is_retryable(response.status), envelope, _retry_after_s(response.headers))
+        return CallFailed(message, is_retryable(response.status), envelope, retry_after_s(response.headers))
     if not complete:
         return CallFailed(f"the response is larger than {BODY_BYTES_MAX} bytes", retryable=False, output=envelope)
     envelope["body"] = _mask(_understand(response, body), request.credentials)
     return CallSucceeded(envelope)
 
 
-def _is_success(status: int, wanted: frozenset[int] | None) -> bool:
-    return 200 <= status <= 299 if wanted is None else status in wanted
-
-
-def _is_retryable(status: int) -> bool:
-    return status in _RETRYABLE or 500 <= status <= 599
-
-
-async def _read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> tuple[bytes, bool]:
+async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> tuple[bytes, bool]:
     """The body up to a bound, counted after decompression, and whether that is all of it."""
     body = bytearray()
     async for chunk in response.content.iter_any():
@@ -60,6 +52,26 @@ async def _read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> tup
         if len(body) > bytes_max:
             return bytes(body[:bytes_max]), False
     return bytes(body), True
+
+
+def is_retryable(status: int) -> bool:
+    return status in _RETRYABLE or 500 <= status <= 599
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After` in seconds: a number, or a date seen from the date of the answer (RFC 9110, section 10.2.3)."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:10]), RETRY_AFTER_MAX_S)
+    at = _parse_date(text)
+    if at is None:
+        return None
+    now = _parse_date(headers.get("Date", "")) or datetime.now(UTC)
+    return min(max((at - now).total_seconds(), 0.0), RETRY_AFTER_MAX_S)
+
+
+def _is_success(status: int, wanted: frozenset[int] | None) -> bool:
+    return 200 <= status <= 299 if wanted is None else status in wanted
 
 
 def _envelope(response: aiohttp.ClientResponse, request: OutgoingRequest) -> dict[str, Any]:
@@ -124,18 +136,6 @@ def _as_text(response: aiohttp.ClientResponse, body: bytes) -> str:
     charset = (response.charset or "utf-8").lower()
     text = body.decode(charset if charset in _CHARSETS else "utf-8", "replace")
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds: a number, or a date seen from the date of the answer (RFC 9110, section 10.2.3)."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:10]), RETRY_AFTER_MAX_S)
-    at = _parse_date(text)
-    if at is None:
-        return None
-    now = _parse_date(headers.get("Date", "")) or datetime.now(UTC)
-    return min(max((at - now).total_seconds(), 0.0), RETRY_AFTER_MAX_S)
 
 
 def _parse_date(text: str) -> datetime | None:

@@ -13,18 +13,16 @@ from flowker.domain.audit import Action, AuditEvent, changes
 from flowker.domain.errors import (
     ProviderConfigInvalid,
     ProviderConfigurationNotFound,
-    TestAddressNotAllowed,
     UnknownProvider,
 )
 from flowker.domain.preconditions import entity_tag
 from flowker.domain.provider_configurations import Status, require_change
 from flowker.domain.secrets import NothingBehindMask, mask, unmask
-from flowker.executors.connectivity import Report
-from flowker.executors.egress import AddressNotAllowed
 from flowker.executors.refusals import CallRefused
 from flowker.executors.registry import PROVIDERS
 from flowker.jsonschema import Schema, field_name
 from flowker.operations.changes import audit_event, require_match
+from flowker.operations.connectivity import Result, require_allowed, run_test, statuses
 from flowker.operations.context import Answer, Context, Request
 from flowker.storage import audit_events, configuration_references, provider_configurations
 from flowker.storage.database import Connection
@@ -148,29 +146,17 @@ async def disable_provider_configuration(context: Context, *, id_: str, request:
 
 
 async def test_provider_configuration(context: Context, *, id_: str, request: Request) -> Answer:
-    """Test in whatever status: also what is disabled wants to be known to work before it is enabled.
-
-    The test takes as long as the far side, outside of any transaction.
-    """
+    """Test in whatever status: also what is disabled wants to be known to work before it is enabled."""
     tested = await context.store.read(provider_configurations.require, id_.lower())
     config = context.vault.open(tested.config, tested.id)
     probe = PROVIDERS[tested.provider_id].probe
-    started_at = context.timestamp()
-    try:
-        report = await context.connectivity.test(partial(probe, config))
-    except AddressNotAllowed:
-        report = _NOT_ALLOWED
-    result = _result(report, started_at, context.timestamp())
+    result = await run_test(context, partial(probe, config))
     await _record_test(context, tested, result, request)
-    if report is _NOT_ALLOWED:
-        raise TestAddressNotAllowed
+    require_allowed(result)
     return result
 
 
 _SCHEMAS: Final = {provider.id: Schema(provider.config_schema) for provider in PROVIDERS.values()}
-
-_NOT_ALLOWED: Final = Report("failed", (), TestAddressNotAllowed.message, 0)
-"""What is known of a test that was not made."""
 
 _CHANGING: Final[Mapping[Status, tuple[str, Action]]] = {
     "active": ("ENABLED", "ACTIVATE"),
@@ -242,7 +228,7 @@ def _check_config(provider_id: str, config: Mapping[str, Any]) -> None:
 
 
 async def _record_test(
-    context: Context, tested: StoredProviderConfiguration, result: dict[str, Any], request: Request
+    context: Context, tested: StoredProviderConfiguration, result: Result, request: Request
 ) -> None:
     """Audit the test whatever happened to the configuration meanwhile; raises when it is gone."""
     passed = result["overallStatus"] == "passed"
@@ -255,7 +241,7 @@ async def _record_test(
         {
             **_identity(tested),
             "overallStatus": result["overallStatus"],
-            "stages": {stage["name"]: stage["status"] for stage in result["stages"]},
+            "stages": statuses(result),
         },
         result="SUCCESS" if passed else "FAILED",
     )
@@ -267,27 +253,6 @@ async def _record_test(
 
     if not await context.store.write(write):
         raise ProviderConfigurationNotFound
-
-
-def _result(report: Report, started_at: str, completed_at: str) -> dict[str, Any]:
-    return {
-        "overallStatus": report.overall_status,
-        "stages": [
-            {
-                "name": stage.name,
-                "status": stage.status,
-                "message": stage.message,
-                "durationMs": stage.duration_ms,
-                "details": dict(stage.details),
-                "error": stage.error,
-            }
-            for stage in report.stages
-        ],
-        "summary": report.summary,
-        "durationMs": report.duration_ms,
-        "startedAt": started_at,
-        "completedAt": completed_at,
-    }
 
 
 def _changed(

@@ -17,15 +17,16 @@ from flowker.domain.workflow_templates import TEMPLATES
 from flowker.domain.workflows import (
     ConfigurationFacts,
     Definition,
+    EndpointFacts,
     Status,
     check_activation,
-    referenced_configurations,
+    references,
     require_deletable,
     require_editable,
     require_transition,
     version_text,
 )
-from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, compile_aside
+from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, check_aside
 from flowker.jsonschema import field_name
 from flowker.operations.changes import audit_event, require_match
 from flowker.operations.context import Answer, Context, Request
@@ -33,6 +34,7 @@ from flowker.operations.template_parameters import require_fitting
 from flowker.storage import (
     audit_events,
     configuration_references,
+    executor_configurations,
     provider_configurations,
     webhook_routes,
     workflows,
@@ -140,7 +142,8 @@ async def activate_workflow(context: Context, *, id_: str, request: Request) -> 
     def claim(connection: Connection) -> None:
         _check(connection, definition)
         webhook_routes.claim(connection, current.id, current.revision, _routes(definition))
-        configuration_references.claim(connection, current.id, referenced_configurations(definition))
+        used = references(definition)
+        configuration_references.claim(connection, current.id, used.providers | used.executors)
 
     return await _change_status(context, current, "active", "ACTIVATE", request, claim)
 
@@ -257,13 +260,20 @@ def _opened(context: Context, workflow: StoredWorkflow) -> list[dict[str, Any]]:
 
 
 async def _compile(workflow: StoredWorkflow) -> Definition:
-    return await compile_aside(workflow.nodes, workflow.edges, workflow.metadata)
+    return await check_aside(workflow.nodes, workflow.edges, workflow.metadata)
 
 
 def _check(connection: Connection, definition: Definition) -> None:
-    found = provider_configurations.find(connection, referenced_configurations(definition))
-    facts = {id_: ConfigurationFacts(one.provider_id, one.status == "active") for id_, one in found.items()}
-    check_activation(definition, PROVIDERS_BY_EXECUTOR, facts)
+    used = references(definition)
+    providers = {
+        id_: ConfigurationFacts(found.provider_id, found.status == "active")
+        for id_, found in provider_configurations.find(connection, used.providers).items()
+    }
+    executors = {
+        id_: EndpointFacts(frozenset(endpoint["name"] for endpoint in found.endpoints), found.status == "active")
+        for id_, found in executor_configurations.find(connection, used.executors).items()
+    }
+    check_activation(definition, PROVIDERS_BY_EXECUTOR, providers, executors)
 
 
 def _routes(definition: Definition) -> list[Route]:

@@ -115,14 +115,18 @@ def list_page(
     return Page(items, next_cursor, has_more)
 
 
-def read_entries(connection: Connection, after: int | None, until: int, limit: int) -> list[StoredEntry]:
+def read_entries(connection: Connection, first: int | None, last: int | None, limit: int) -> list[StoredEntry]:
     """Rows as they are stored, in the order of their sequence, whatever they hold: for verification.
 
-    Those from the sequence `after` on, itself included; None begins before everything.
+    Where there is no first or last, everything that is in the table belongs to them.
     """
     sequence = audit_events.c.sequence
-    statement = select(audit_events).where(sequence <= until).order_by(sequence).limit(limit)
-    result = connection.execute(statement if after is None else statement.where(sequence >= after))
+    statement = select(audit_events).order_by(sequence).limit(limit)
+    if first is not None:
+        statement = statement.where(sequence >= first)
+    if last is not None:
+        statement = statement.where(sequence <= last)
+    result = connection.execute(statement)
     try:
         # Past SQLAlchemy, whose rows cost as much as computing a hash.
         cursor: Any = result.cursor
@@ -135,7 +139,7 @@ def read_entries(connection: Connection, after: int | None, until: int, limit: i
 def _range(connection: Connection, search: Search) -> tuple[int, int]:
     """The first and the last sequence that the dates of a search allow."""
     if search.date_from is None and search.date_to is None:
-        return SEQUENCE_MIN, SEQUENCE_MAX
+        return _SEQUENCE_MIN, _SEQUENCE_MAX
     stored = range(1, tail(connection).sequence + 1)
     time = _timestamps(connection)
     first = 0 if search.date_from is None else bisect_left(stored, search.date_from, key=time)
@@ -232,8 +236,8 @@ def _row(
 
 
 _SEQUENCE: Final = re.compile(r"[1-9][0-9]{0,17}")
-SEQUENCE_MIN: Final = -(2**63)
-SEQUENCE_MAX: Final = 2**63 - 1
+_SEQUENCE_MIN: Final = -(2**63)
+_SEQUENCE_MAX: Final = 2**63 - 1
 """What a database can have as a sequence, with everything that somebody may have put there."""
 
 _insert: Final = insert_into(audit_events)

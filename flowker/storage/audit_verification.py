@@ -122,11 +122,10 @@ def advance(
 ) -> Verification:
     """Verify the next page."""
     after = so_far.sequence or None
-    last = audit_events.SEQUENCE_MAX if until is None else until
     # A page begins with the entry that the last one ended with: that there is one of it is verified too.
     limit = entries if after is None else entries + 1
     try:
-        rows = audit_events.read_entries(connection, after, last, limit)
+        rows = audit_events.read_entries(connection, after, until, limit)
     except Exception as error:
         if not is_unreadable(error):
             raise

@@ -14,9 +14,10 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import executions, nodes, provider_configurations, retries, secrets, workflows
+from flowker.domain import calls, executions, provider_configurations, retries, secrets, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
-from flowker.executors import connectivity, http, responses
+from flowker.executors import authentication, connectivity, http, responses
+from flowker.executors.registry import EXECUTORS, PROVIDERS
 from flowker.http.document import load
 from flowker.http.errors import STATUS, classes_by_code
 from flowker.settings import PREFIX, Settings
@@ -247,13 +248,47 @@ class TestCalls:
         """Everything else is input for the far side: a member that is missing here would be sent."""
         listed = [names for names, *_ in table("docs/calls.md", "Member of `data`", "Values", "Default")]
 
-        assert {name for names in listed for name in re.findall(r"\w+", names)} == nodes._CALL_MEMBERS
+        assert {name for names in listed for name in re.findall(r"\w+", names)} == calls._MEMBERS
 
     def test_a_configuration_has_the_members_that_are_listed(self) -> None:
         """Those of its schema, in the same order."""
         listed = [name for name, *_ in table("docs/calls.md", "Member of `config`", "Values", "Default")]
 
         assert listed == list(http.CONFIG_SCHEMA["properties"])
+
+    @pytest.mark.parametrize(("article", "provider"), [("a", "midaz"), ("a", "tracer"), ("an", "s3")])
+    def test_a_configuration_of_a_provider_has_the_members_that_are_listed(self, article: str, provider: str) -> None:
+        """In the same order, and with `required` where it is."""
+        rows = table("docs/calls.md", f"Member of {article} `{provider}` configuration", "Values", "Default")
+        schema = PROVIDERS[provider].config_schema
+
+        assert [name for name, *_ in rows] == list(schema["properties"])
+        assert [name for name, _, default in rows if default == "required"] == schema["required"]
+
+    def test_providers_and_executors_are_the_ones_listed(self) -> None:
+        """With the executors of each provider in the catalog's order."""
+        listed = {
+            provider: re.findall(r"[a-z0-9.-]+", names)
+            for provider, names, _ in table("docs/calls.md", "Provider", "Executors", "Tested by")
+        }
+        calls = [name for name, *_ in table("docs/calls.md", "Executor", "Call", "Sent of the input")]
+
+        assert listed == {
+            provider: [executor.id for executor in EXECUTORS.values() if executor.provider_id == provider]
+            for provider in PROVIDERS
+        }
+        assert calls == list(EXECUTORS)
+
+    def test_types_of_authentication_have_the_members_that_are_listed(self) -> None:
+        """The required ones and the optional ones, those of the schema."""
+        rows = table("docs/calls.md", "`type`", "Required in `config`", "Optional", "Sent")
+        configs = authentication._CONFIGS
+
+        assert [type_ for type_, *_ in rows] == list(configs)
+        for type_, required, optional, _ in rows:
+            members = {*re.findall(r"[a-z_]+", required), *re.findall(r"[a-z_]{5,}", optional)}
+            assert set(configs[type_]["required"]) <= set(re.findall(r"[a-z_]+", required))
+            assert set(configs[type_]["properties"]) <= members
 
     def test_statuses_that_are_attempted_again_are_the_ones_listed(self) -> None:
         """Each with its number, apart from the range of the server errors."""

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.domain.actions import LogAction
-from flowker.domain.errors import FlowkerError, InvalidCondition, InvalidNodeData
+from flowker.domain.calls import ExecutorCall
+from flowker.domain.errors import FlowkerError, InvalidCondition
 from flowker.domain.mappings import compile_input_mapping
-from flowker.domain.nodes import Conditional, ExecutorCall, Node, Trigger, compile_node, parse_condition_at
+from flowker.domain.nodes import Conditional, Node, Trigger, compile_node, parse_condition_at
 from flowker.domain.retries import RetryPolicy
 
 EXECUTORS = {"http.request": "http", "tracer.validate-transaction": "tracer"}
@@ -256,17 +257,6 @@ class TestExecutor:
             frozenset({200, 404}),
             {"currency": "BRL", "limit": Decimal("10.00")},
         )
-
-    @pytest.mark.parametrize(
-        ("member", "value"),
-        [("executorConfigId", "y"), ("endpointName", "x"), ("validateInput", True), ("endpointName", [])],
-    )
-    def test_what_would_be_ignored_is_refused(self, member: str, value: Any) -> None:
-        """A workflow that asks for what is not there yet must not run without it."""
-        with pytest.raises(InvalidNodeData) as refusal:
-            compile_call(**{member: value})
-
-        assert list(refusal.value.fields) == [f"nodes[3].data.{member}"]
 
     @pytest.mark.parametrize("executor_id", ["", "http", "HTTP.REQUEST"])
     def test_an_executor_that_is_not_in_the_catalog_is_refused(self, executor_id: str) -> None:

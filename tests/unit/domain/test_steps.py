@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from flowker.domain.actions import compile_action
+from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import parse
-from flowker.domain.nodes import Behaviour, Conditional, ExecutorCall, Trigger
+from flowker.domain.nodes import Behaviour, Conditional, Trigger
 from flowker.domain.retries import RetryPolicy
 from flowker.domain.steps import Failed, Produced, Wait, run_builtin
 

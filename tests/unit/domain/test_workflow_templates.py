@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from flowker.domain.advance import advance, begin
+from flowker.domain.calls import ExecutorCall
 from flowker.domain.executions import Accepted, Outcome, Settled, State, final_output
-from flowker.domain.nodes import ExecutorCall
 from flowker.domain.steps import Produced, run_builtin
 from flowker.domain.workflow_templates import (
     TEMPLATES,
@@ -22,7 +22,7 @@ from flowker.domain.workflows import (
     Definition,
     check_activation,
     compile_definition,
-    referenced_configurations,
+    references,
 )
 from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR
 from flowker.executors.registry import EXECUTORS
@@ -164,7 +164,7 @@ def test_defaults_are_what_is_built_without_a_choice(id_: str) -> None:
 def test_parameters_that_name_configurations_do(id_: str, parameters: dict[str, Any]) -> None:
     """Each is in the schema, is required, and is the configuration of a call."""
     template = TEMPLATES[id_]
-    called = referenced_configurations(compiled(template.build(parameters)))
+    called = references(compiled(template.build(parameters))).providers
 
     assert set(template.configurations) <= set(template.parameter_schema["required"])
     assert called == set(configuration_ids(template, parameters))

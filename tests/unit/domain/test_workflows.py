@@ -16,10 +16,11 @@ from flowker.domain.workflows import (
     TRANSITIONS,
     ConfigurationFacts,
     Definition,
+    EndpointFacts,
     Status,
     check_activation,
     compile_definition,
-    referenced_configurations,
+    references,
     require_deletable,
     require_editable,
     require_transition,
@@ -37,6 +38,7 @@ START = {"id": "start", "type": "trigger", "data": {}}
 TELL = {"id": "tell", "type": "action", "data": {"action": "log"}}
 CHECK = {"id": "check", "type": "conditional", "data": {"condition": "workflow.a == 1"}}
 CALL = {"id": "call", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "good"}}
+SCREEN = {"id": "screen", "type": "executor", "data": {"executorConfigId": "e", "endpointName": "screen"}}
 
 
 def edge(source: str, target: str, **more: Any) -> dict[str, Any]:
@@ -200,13 +202,34 @@ class TestActivation:
 
         assert refusal_of(action) == ("FLK-0104", ["nodes[1].data.executorId"])
 
+    @pytest.mark.parametrize(
+        ("configurations", "field"),
+        [
+            ({}, "executorConfigId"),
+            ({"e": EndpointFacts(frozenset({"screen"}), active=False)}, "executorConfigId"),
+            ({"e": EndpointFacts(frozenset({"other"}), active=True)}, "endpointName"),
+        ],
+    )
+    def test_an_endpoint_has_to_be_one_of_an_active_configuration(
+        self, configurations: dict[str, EndpointFacts], field: str
+    ) -> None:
+        """FLK-0150, with the member that names what is not there."""
+        definition = define([START, SCREEN])
+
+        action = lambda: check_activation(definition, EXECUTORS, {}, configurations)  # noqa: E731
+
+        assert refusal_of(action) == ("FLK-0150", [f"nodes[1].data.{field}"])
+        check_activation(definition, EXECUTORS, {}, {"e": EndpointFacts(frozenset({"screen"}), active=True)})
+
     def test_the_configurations_to_look_up_are_those_that_are_named(self) -> None:
         """Once each."""
         nodes = [{**CALL, "id": f"call{n}"} for n in range(3)]
         other = {"id": "x", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "off"}}
         silent = {"id": "y", "type": "executor", "data": {"executorId": "http.request"}}
 
-        assert referenced_configurations(define([START, *nodes, other, silent])) == {"good", "off"}
+        used = references(define([START, *nodes, other, silent, SCREEN]))
+
+        assert (used.providers, used.executors) == ({"good", "off"}, {"e"})
 
 
 class TestPlan:

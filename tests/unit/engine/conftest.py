@@ -23,8 +23,9 @@ from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
 from flowker.engine.steps import Steps
 from flowker.executors.client import Caller
-from flowker.storage import provider_configurations, workflows
+from flowker.storage import executor_configurations, provider_configurations, workflows
 from flowker.storage.database import Store, upgrade
+from flowker.storage.executor_configurations import StoredExecutorConfiguration
 from flowker.storage.provider_configurations import StoredProviderConfiguration
 from flowker.storage.vault import KEY_BYTES, Vault
 from flowker.storage.workflows import StoredWorkflow
@@ -215,6 +216,18 @@ class Bench:
             CONFIGURATION_ID, "far side", "", "http", {"base_url": base_url}, status, {}, 1, now, now
         )
         await self.store.write(provider_configurations.insert, configuration)
+        return CONFIGURATION_ID
+
+    async def configure_endpoints(self, base_url: str, status: Any = "active") -> str:
+        """Store an executor configuration with one endpoint."""
+        now = format_timestamp(T0)
+        key = {"type": "api_key", "config": {"key": "canary"}}
+        endpoint = {"name": "screen", "path": "/v1/screen", "method": "PUT", "timeout": 30}
+        sealed = self.vault.seal(key, CONFIGURATION_ID)
+        configuration = StoredExecutorConfiguration(
+            CONFIGURATION_ID, "far side", "", base_url, [endpoint], sealed, status, {}, 1, now, now
+        )
+        await self.store.write(executor_configurations.insert, configuration)
         return CONFIGURATION_ID
 
 

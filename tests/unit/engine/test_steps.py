@@ -12,6 +12,7 @@ from flowker.domain.nodes import Node, compile_node
 from flowker.domain.timestamps import parse_timestamp
 from flowker.engine.steps import Steps, is_call, run_in_place
 from flowker.storage import provider_configurations
+from flowker.storage.vault import Vault, make_key
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Answer, Bench, Draw
@@ -33,6 +34,11 @@ async def attempt(bench: "Bench", node: dict[str, Any], run: Run | None = None, 
     """One attempt of a node in the execution `one`."""
     steps = Steps(bench.store, bench.vault, bench.caller, bench.clock)
     return await steps.call("one", compiled(node), run or Run(node["id"]), {"workflow": input_})
+
+
+def endpoint_node(configuration_id: str, endpoint: str) -> dict[str, Any]:
+    data = {"executorConfigId": configuration_id, "endpointName": endpoint}
+    return {"id": "c", "type": "executor", "data": data}
 
 
 def outcome_of(event: Event) -> Outcome:
@@ -185,7 +191,7 @@ class TestCalling:
 
         outcome = outcome_of(await attempt(bench, draw.call("c")))
 
-        assert outcome.error == "the provider configuration is unknown or not active"
+        assert outcome.error == "the configuration is unknown, not active or unreadable"
 
     @pytest.mark.parametrize("configuration_id", [None, "99999999-0000-7000-8000-000000000001"])
     async def test_a_configuration_that_is_not_there_fails_the_node(
@@ -194,8 +200,59 @@ class TestCalling:
         """Named wrongly, or not at all."""
         outcome = outcome_of(await attempt(bench, draw.call("c", providerConfigId=configuration_id)))
 
-        assert outcome.error == "the provider configuration is unknown or not active"
+        assert outcome.error == "the configuration is unknown, not active or unreadable"
         assert outcome.output is None
+
+    async def test_an_endpoint_says_where_the_call_goes(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """Method and path, below the base URL, with the authentication of the configuration."""
+        arrived: list[Any] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            arrived.append((request.method, request.path, request.headers["X-API-Key"]))
+            return web.json_response({})
+
+        configuration_id = await bench.configure_endpoints(await serve(answer))
+
+        outcome = outcome_of(await attempt(bench, endpoint_node(configuration_id, "screen")))
+
+        assert outcome.status == "completed"
+        assert arrived == [("PUT", "/v1/screen", "canary")]
+
+    @pytest.mark.parametrize(
+        ("endpoint", "status"), [("screen", "disabled"), ("screen", "tested"), ("unknown", "active")]
+    )
+    async def test_what_is_no_endpoint_of_an_active_configuration_is_not_called(
+        self, bench: "Bench", serve: Serve, endpoint: str, status: str
+    ) -> None:
+        """Whatever it was when the workflow was activated."""
+        configuration_id = await bench.configure_endpoints(await serve(_unavailable), status=status)
+
+        outcome = outcome_of(await attempt(bench, endpoint_node(configuration_id, endpoint)))
+
+        assert outcome.error == "the configuration is unknown, not active or unreadable"
+
+    async def test_secrets_that_cannot_be_opened_fail_the_node(self, bench: "Bench", serve: Serve) -> None:
+        """A deployment with another key than the one they were sealed with."""
+        configuration_id = await bench.configure_endpoints(await serve(_unavailable))
+        bench.vault = Vault(lambda: [make_key()])
+
+        outcome = outcome_of(await attempt(bench, endpoint_node(configuration_id, "screen")))
+
+        assert outcome.error == "the configuration is unknown, not active or unreadable"
+
+    async def test_an_input_that_does_not_fit_fails_the_node_before_the_call(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """Where the node wants it checked; the fields are named, and the values are not."""
+        await bench.configure_http(await serve(_unavailable))
+
+        outcome = outcome_of(await attempt(bench, draw.call("c", validateInput=True), headers="canary", query=[]))
+
+        assert outcome.status == "failed"
+        assert outcome.attempts == 1
+        assert outcome.error == (
+            "the input does not fit the executor: input.headers must be an object; input.query must be an object"
+        )
 
     async def test_without_a_store_the_same_attempt_is_made_a_little_later(
         self, bench: "Bench", draw: "Draw"

@@ -79,24 +79,36 @@ async def caller() -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-def call_to() -> Callable[..., Call]:
-    """Makes a call to a base URL; other members of its configuration go into `config`."""
+def call_through() -> Callable[..., Call]:
+    """Makes a call of an executor through a configuration of its provider."""
 
-    def make(base_url: str, /, config: dict[str, Any] | None = None, **overrides: Any) -> Call:
-        configuration = ProviderConfiguration("c1", "http", {"base_url": base_url, **(config or {})})
+    def make(
+        executor_id: str, config: dict[str, Any], input_: dict[str, Any] | None = None, /, **overrides: Any
+    ) -> Call:
         members: dict[str, Any] = {
             "execution_id": "e1",
             "node_id": "n1",
             "attempt": 1,
-            "executor_id": "http.request",
-            "configuration": configuration,
+            "executor_id": executor_id,
+            "configuration": ProviderConfiguration("c1", executor_id.partition(".")[0], config),
             "method": "POST",
             "path": "",
             "timeout_s": 5,
-            "input": {},
+            "input": input_ or {},
             "success_status_codes": None,
             **overrides,
         }
         return Call(**members)
+
+    return make
+
+
+@pytest.fixture
+def call_to(call_through: Callable[..., Call]) -> Callable[..., Call]:
+    """Makes a call to a base URL; other members of its configuration go into `config`."""
+
+    def make(base_url: str, /, config: dict[str, Any] | None = None, **overrides: Any) -> Call:
+        input_ = overrides.pop("input", {})
+        return call_through("http.request", {"base_url": base_url, **(config or {})}, input_, **overrides)
 
     return make

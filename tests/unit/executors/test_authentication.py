@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from flowker.executors.authentication import NO_CREDENTIALS, Credentials, maskable, read_credentials
+from flowker.executors.authentication import NO_CREDENTIALS, Credentials, Grant, maskable, read_credentials
 from flowker.executors.refusals import CallRefused
+
+CLIENT = {"issuer_url": "https://id.example.com", "client_id": "flowker", "client_secret": "s3cret!"}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,12 @@ def test_an_api_key_can_be_a_query_parameter() -> None:
         {"type": "basic", "config": {"username": "a:b", "password": "c"}},
         {"type": "oidc_client_credentials", "config": {"client_secret": "s3cret!"}},
         {"type": "oidc_user", "config": {}},
+        {"type": "oidc_user", "config": {**CLIENT, "username": "me"}},
+        {"type": "oidc_client_credentials", "config": {**CLIENT, "client_secret": ""}},
+        {"type": "oidc_client_credentials", "config": {**CLIENT, "scopes": "a b"}},
+        {"type": "oidc_client_credentials", "config": {**CLIENT, "scopes": [5]}},
+        {"type": "oidc_client_credentials", "config": {**CLIENT, "scopes": ["\ud800"]}},
+        {"type": "oidc_client_credentials", "config": {**CLIENT, "audience": 5}},
     ],
 )
 def test_what_cannot_be_sent_is_refused(authentication: Any) -> None:
@@ -73,6 +81,54 @@ def test_what_cannot_be_sent_is_refused(authentication: Any) -> None:
         read_credentials(authentication)
 
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("authentication", "grant"),
+    [
+        (
+            {"type": "oidc_client_credentials", "config": CLIENT},
+            Grant("https://id.example.com", "flowker", "s3cret!"),
+        ),
+        (
+            {"type": "oidc_client_credentials", "config": {**CLIENT, "scopes": ["a", "b"], "audience": "ledger"}},
+            Grant("https://id.example.com", "flowker", "s3cret!", ("a", "b"), "ledger"),
+        ),
+        (
+            {"type": "oidc_user", "config": {**CLIENT, "username": "me", "password": "pass"}},
+            Grant("https://id.example.com", "flowker", "s3cret!", username="me", password="pass"),
+        ),
+        (
+            {
+                "type": "oidc_user",
+                "config": {
+                    "issuer_url": "https://id.example.com",
+                    "client_id": "flowker",
+                    "username": "me",
+                    "password": "pass",
+                },
+            },
+            Grant("https://id.example.com", "flowker", username="me", password="pass"),
+        ),
+    ],
+)
+def test_oidc_is_a_grant(authentication: Any, grant: Grant) -> None:
+    """Its token is fetched later, and its place is taken already."""
+    credentials = read_credentials(authentication)
+
+    assert credentials.grant == grant
+    assert credentials.headers == {}
+    assert credentials.header_names == {"authorization"}
+
+
+def test_a_token_is_sent_and_masked() -> None:
+    """As the secret is that it was fetched with."""
+    credentials = read_credentials({"type": "oidc_client_credentials", "config": CLIENT}).with_token("t0ken-1")
+
+    assert credentials.headers == {"Authorization": "Bearer t0ken-1"}
+    assert credentials.mask("s3cret! t0ken-1") == "******** ********"
+    assert "s3cret!" not in repr(credentials)
+    assert "t0ken-1" not in repr(credentials)
 
 
 def test_secrets_are_masked_in_every_spelling() -> None:

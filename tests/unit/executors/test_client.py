@@ -573,20 +573,20 @@ async def test_a_call_costs_less_than_a_few_milliseconds(caller: Caller, far_sid
 
 
 async def test_what_cannot_be_called_fails_at_once(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:
-    """An unknown executor, a configuration of another provider, an authentication that comes later."""
+    """An unknown executor, a configuration of another provider, an authentication without its secret."""
     call = call_to(far_side.url)
-    oidc = {"auth": {"type": "oidc_user", "config": {}}}
+    bearer = {"auth": {"type": "bearer", "config": {}}}
 
     results = [
         await caller.call(replace(call, executor_id="nope")),
         await caller.call(replace(call, configuration=replace(call.configuration, provider_id="tracer"))),
-        await caller.call(call_to(far_side.url, oidc)),
+        await caller.call(call_to(far_side.url, bearer)),
     ]
 
     assert results == [
         CallFailed("the executor is not in the catalog", retryable=False),
         CallFailed("the provider configuration belongs to another provider", retryable=False),
-        CallFailed("OIDC authentication is not supported by this version", retryable=False),
+        CallFailed("the token of the authentication is missing or not valid", retryable=False),
     ]
     assert far_side.received == []
 

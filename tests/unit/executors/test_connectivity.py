@@ -286,7 +286,7 @@ async def test_a_name_that_nobody_has_does_not_resolve(caller: Caller) -> None:
         ("ftp://127.0.0.1", {}, "the URL is not an http or https URL"),
         ("http://someone:hidden@127.0.0.1", {}, "the URL has a user name or password in it"),
         ("http://a..b", {}, "the URL has no valid host"),
-        ("http://[", {}, "the configuration has no valid base_url"),
+        ("http://[", {}, "the configuration has no valid base URL"),
         ("http://127.0.0.1", {"auth": {"type": "magic"}}, "the configuration has an authentication of unknown type"),
     ],
 )

@@ -4,96 +4,18 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from yarl import URL
 
 from flowker.executors.calls import Call
-from flowker.executors.http import prepare
+from flowker.executors.http import prepare, probe
 from flowker.executors.refusals import CallRefused
-from flowker.executors.requests import join_url
 
 BASE = "https://example.com/v1"
 BEARER = {"auth": {"type": "bearer", "config": {"token": "t0ken-of-mine"}}}
 QUERY_KEY = {"auth": {"type": "api_key", "config": {"key": "k", "location": "query", "header": "key"}}}
 
 CallTo = Callable[..., Call]
-
-
-@pytest.mark.parametrize(
-    ("base_url", "path", "url"),
-    [
-        ("https://example.com", "", "https://example.com/"),
-        ("https://example.com", "/", "https://example.com/"),
-        ("https://example.com/v1", "", "https://example.com/v1"),
-        ("https://example.com/v1", "/", "https://example.com/v1/"),
-        ("https://example.com/v1/", "", "https://example.com/v1/"),
-        ("https://example.com/v1", "orders", "https://example.com/v1/orders"),
-        ("https://example.com/v1/", "/orders/", "https://example.com/v1/orders/"),
-        ("https://example.com/v1", "//evil.example/x", "https://example.com/v1/evil.example/x"),
-        ("https://example.com", "@evil.example", "https://example.com/@evil.example"),
-        ("https://example.com", ".evil.example", "https://example.com/.evil.example"),
-        ("https://example.com", "http://evil.example/", "https://example.com/http://evil.example/"),
-        ("https://example.com", "a b/ü/100%/%2F/..a", "https://example.com/a%20b/%C3%BC/100%25/%2F/..a"),
-        ("https://example.com", "{id}\n", "https://example.com/%7Bid%7D%0A"),
-        ("https://example.com?version=1", "a?b=c d&e=/%26", "https://example.com/a?version=1&b=c%20d&e=/%26"),
-        ("http://127.0.0.1:8080", "a", "http://127.0.0.1:8080/a"),
-        ("http://[::1]:8080/x", "a", "http://[::1]:8080/x/a"),
-        ("https://bücher.example", "a", "https://xn--bcher-kva.example/a"),
-    ],
-)
-def test_a_path_is_joined_to_the_base(base_url: str, path: str, url: str) -> None:
-    """Below it, on the same origin, percent-encoded once."""
-    assert str(join_url(base_url, path, [])) == url
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "..",
-        "a/../b",
-        "a/./b",
-        "%2e%2e/b",
-        "a/%2E./b",
-        "a%2f..%2fb",
-        "a%252f%252e%252e%252fb",
-        "a\\..\\b",
-        "a%5cb",
-        "a#b",
-        "\ud800",
-    ],
-)
-def test_a_path_that_goes_up_is_refused(path: str) -> None:
-    """However it is encoded."""
-    with pytest.raises(CallRefused):
-        join_url(BASE, path, [])
-
-
-@pytest.mark.parametrize(
-    "base_url",
-    [None, 5, "", "example.com", "ftp://example.com", "https://u:p@example.com", "https://[", "https://:1"],
-)
-def test_a_base_url_that_is_none_is_refused(base_url: Any) -> None:
-    """The configuration was checked when it was saved; this is for what got past it."""
-    with pytest.raises(CallRefused):
-        join_url(base_url, "", [])
-
-
-@given(st.text(max_size=30) | st.text(alphabet="./\\%25eEfF?#@:a", max_size=30))
-def test_no_path_leaves_the_base(path: str) -> None:
-    """Not the origin, not the path of the base URL."""
-    try:
-        url = join_url(BASE, path, [])
-    except CallRefused:
-        return
-
-    assert url.origin() == URL(BASE).origin()
-    assert url.raw_path == "/v1" or url.raw_path.startswith("/v1/")
-    assert URL(str(url)).raw_path.startswith("/v1")
-    assert ".." not in re.split(r"[/\\]", unquote(url.raw_path))
 
 
 def test_what_is_left_of_the_input_is_the_body(call_to: CallTo) -> None:
@@ -273,3 +195,16 @@ def test_headers_that_look_like_secrets_are_masked(call_to: CallTo) -> None:
     request = prepare(call_to(BASE, {**BEARER, "headers": {"X-Api-Key": "s3cret!", "X-Tenant": "tenant-1"}}))
 
     assert request.credentials.mask("s3cret! tenant-1 t0ken-of-mine") == "******** tenant-1 ********"
+
+
+def test_the_probe_is_made_as_a_call_is() -> None:
+    """GET of the base URL with the headers and credentials of the configuration; redirects as they are allowed."""
+    request = probe({"base_url": f"{BASE}/", **BEARER, "headers": {"X-Tenant": "t1"}, "allow_redirects": True})
+
+    assert (request.method, str(request.url), request.body) == ("GET", f"{BASE}/", None)
+    assert request.headers["X-Tenant"] == "t1"
+    assert request.credentials.headers == {"Authorization": "Bearer t0ken-of-mine"}
+    assert request.allow_redirects
+    assert not probe({"base_url": BASE}).allow_redirects
+    with pytest.raises(CallRefused, match="only Flowker"):
+        probe({"base_url": BASE, **BEARER, "headers": {"Authorization": "Bearer other"}})
