@@ -131,13 +131,13 @@ class TestReading:
         """By the code of its kind."""
         assert api.expect(404, "GET", f"{CATALOG}/{path}").json()["code"] == code
 
-    @pytest.mark.parametrize("id_", ["x" * 101, "%20", "a%2Fb", "..%2Fexecutors", "%00", "é", "-"])
+    @pytest.mark.parametrize("id_", ["x" * 101, "%20", "a%2Fb", "%C3%A9", "-", "a%0A"])
     def test_an_id_that_no_catalog_has_is_refused(self, api: Api, id_: str) -> None:
         """Before anybody looks for it."""
-        refused = api.ask("GET", f"{CATALOG}/executors/{id_}")
+        refused = api.expect(400, "GET", f"{CATALOG}/executors/{id_}").json()
 
-        assert refused.status in {400, 404}
-        assert refused.json()["code"] in {"FLK-0001", "FLK-0404"}
+        assert refused["code"] == "FLK-0304"
+        assert list(refused["fields"]) == ["id"]
 
 
 class TestValidatingInputs:

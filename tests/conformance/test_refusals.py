@@ -19,7 +19,9 @@ MB = 1_048_576
 NOBODY = "01900000-0000-7000-8000-000000000000"
 WORKFLOWS = "/v1/workflows"
 PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
+CATALOG = "/v1/catalog"
 COUNTS = "/v1/dashboards/executions"
+HTTP = {"executorId": "http.request"}
 FREE = {"triggerId": "webhook"}
 """A trigger that registers no webhook."""
 
@@ -57,7 +59,7 @@ def create_node(type_: str, data: Mapping[str, Any]) -> Ask:
 
 
 def call(data: Mapping[str, Any]) -> JsonObject:
-    return node("call", "executor", {"executorId": "http.request", **data})
+    return node("call", "executor", {**HTTP, **data})
 
 
 def activate(*nodes: JsonObject, edges: tuple[JsonObject, ...] = ()) -> Ask:
@@ -148,6 +150,20 @@ def execute(body: Any = None, **headers: str) -> Ask:
     return lambda world: world.api.ask("POST", f"{WORKFLOWS}/{world.api.active().id}/executions", body, **headers)
 
 
+def validate_input(config: Mapping[str, Any]) -> Ask:
+    return ask("POST", f"{CATALOG}/executors/midaz.get-account/validate", {"config": config})
+
+
+def build_from(template: str, **params: Any) -> Ask:
+    """From a template, with parameters that are good but for these."""
+
+    def asking(world: World) -> Answer:
+        good = {"workflowName": CANARY, "providerConfigId": world.api.provider_configuration(), "currency": "BRL"}
+        return world.api.ask("POST", f"{WORKFLOWS}/from-template", {"templateId": template, "params": good | params})
+
+    return asking
+
+
 def execute_a_draft(world: World) -> Answer:
     path = f"{WORKFLOWS}/{world.api.draft().id}/executions"
     return world.api.ask("POST", path, {"inputData": {"card": CANARY}}, Idempotency_Key=CANARY)
@@ -194,11 +210,17 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0130", 400, create_without("id", source="a", target="a"), {"edges[0].id"}),
     ("FLK-0131", 400, create_without("source", source="a", target="a"), {"edges[0].source"}),
     ("FLK-0132", 400, create_without("target", source="a", target="a"), {"edges[0].target"}),
-    ("FLK-0140", 400, create(nodes=[call({"inputMapping": [CANARY]})], edges=[]), {"nodes[0].data.inputMapping"}),
+    ("FLK-0140", 400, create(nodes=[call({"inputMapping": [CANARY]})], edges=[]), {"nodes[0].data.inputMapping[0]"}),
     ("FLK-0141", 400, create(nodes=[call({"outputMapping": [CANARY]})], edges=[]), {"nodes[0].data.outputMapping"}),
     ("FLK-0142", 400, create(nodes=[call({"transforms": [CANARY]})], edges=[]), {"nodes[0].data.transforms"}),
     ("FLK-0150", 400, activate(START, call({"providerConfigId": CANARY})), {"nodes[1].data.providerConfigId"}),
     ("FLK-0151", 400, activate_with_configuration_of_another_provider, {"nodes[1].data.providerConfigId"}),
+    ("FLK-0200", 404, ask("GET", f"{CATALOG}/executors/{CANARY}"), set()),
+    ("FLK-0201", 400, validate_input({"accountId": CANARY}), {"config.accountId"}),
+    ("FLK-0210", 404, ask("GET", f"{CATALOG}/triggers/{CANARY}"), set()),
+    ("FLK-0230", 404, ask("GET", f"{CATALOG}/providers/{CANARY}/executors"), set()),
+    ("FLK-0240", 404, build_from(CANARY), set()),
+    ("FLK-0242", 400, build_from("payment-validation", currency=CANARY), {"params.currency"}),
     ("FLK-0253", 409, disable_what_is_used, {"workflows"}),
     ("FLK-0290", 404, ask("GET", f"{PROVIDER_CONFIGURATIONS}/{NOBODY}"), set()),
     ("FLK-0291", 409, configure_provider_by_a_taken_name, set()),
@@ -261,7 +283,15 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0119", create_node("action", {"action": "set_output", "output": f"{{{{{CANARY}..x}}}}"})),
     ("FLK-0119", create_node("action", {"action": "emit_event", "eventType": f"{{{{{CANARY}}}}}"})),
     ("FLK-0119", create_node("executor", {"executorId": [CANARY]})),
+    ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": CANARY})),
+    ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": f"{CANARY}.", "target": "a"}]})),
+    ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": "a", "target": f"{CANARY}[*]"}]})),
+    ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": "a", "target": CANARY}] * 2})),
     ("FLK-0150", create_node("executor", {"executorId": "http.request", "providerConfigId": [CANARY]})),
+    ("FLK-0201", validate_input({"accountId": NOBODY, "owner": CANARY})),
+    ("FLK-0242", ask("POST", f"{CATALOG}/templates/payment-validation/validate", {"params": {"currency": CANARY}})),
+    ("FLK-0242", build_from("payment-validation", executorId=CANARY)),
+    ("FLK-0242", build_from("payment-validation", providerConfigId=NOBODY, workflowName=CANARY)),
     ("FLK-0293", configure_provider(config={"base_url": f"http://{CANARY}@h"})),
     ("FLK-0293", configure_provider(config={"base_url": CLOSED_URL, "auth": {"type": CANARY}})),
     ("FLK-0293", configure_provider(config={"base_url": CLOSED_URL, "headers": {"X": f"a\n{CANARY}"}})),
