@@ -20,6 +20,10 @@ POSTGRESQL_URL = "FLOWKER_TEST_POSTGRES_URL"
 """Names a server to use instead of one of our own: the URL of a database from which others may be made."""
 
 
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+"""Making and dropping a database for each test writes more than the tests do."""
+
+
 class PostgresqlServer:
     """Databases of one server; each is dropped when its test has ended."""
 
@@ -86,7 +90,7 @@ def _server_url() -> Iterator[str]:
         yield given
         return
     # In a short path, which a socket can have; and not in the test's own, which others may not enter.
-    directory = Path(tempfile.mkdtemp(prefix="flowker-postgresql-"))
+    directory = Path(tempfile.mkdtemp(prefix="flowker-postgresql-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
     try:
         # What the package warns about (no runtime directory of the user) is not about these tests.
         with warnings.catch_warnings(action="ignore"):
