@@ -149,11 +149,13 @@ def _build_tracer_midaz_validation(parameters: Parameters) -> dict[str, Any]:
     validate = {
         "executorId": "tracer.validate-transaction",
         "providerConfigId": parameters["tracerProviderConfigId"].lower(),
+        "validateInput": True,
         "inputMapping": _same(_VALIDATED),
     }
     transact = {
         "executorId": "midaz.create-transaction",
         "providerConfigId": parameters["midazProviderConfigId"].lower(),
+        "validateInput": True,
         "inputMapping": [
             {"source": "workflow.transaction", "target": "send", "required": True},
             {"source": "workflow.transactionDescription", "target": "description"},
@@ -192,6 +194,7 @@ def _build_payment_validation(parameters: Parameters) -> dict[str, Any]:
     validate = {
         "executorId": parameters.get("executorId", EXECUTOR),
         "providerConfigId": parameters["providerConfigId"].lower(),
+        "validateInput": True,
     }
     told = {"paymentId": "{{workflow.paymentId}}", "validation": "{{validate-payment.body}}"}
     return {
