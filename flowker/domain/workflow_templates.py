@@ -149,17 +149,17 @@ def _build_tracer_midaz_validation(parameters: Parameters) -> dict[str, Any]:
     validate = {
         "executorId": "tracer.validate-transaction",
         "providerConfigId": parameters["tracerProviderConfigId"].lower(),
-        "validateInput": True,
         "inputMapping": _same(_VALIDATED),
+        "validateInput": True,
     }
     transact = {
         "executorId": "midaz.create-transaction",
         "providerConfigId": parameters["midazProviderConfigId"].lower(),
-        "validateInput": True,
         "inputMapping": [
             {"source": "workflow.transaction", "target": "send", "required": True},
             {"source": "workflow.transactionDescription", "target": "description"},
         ],
+        "validateInput": True,
     }
     reject = {
         "action": "set_output",

@@ -54,6 +54,8 @@ class Verification:
             return f"The chain ends after entry {self.sequence}: what was recorded later was taken away."
         if self.first_bad is not None:
             return f"Entry {self.first_bad} is not as it was written: it was changed, moved or taken away."
+        if not self.sequence:
+            return "Nothing was recorded yet."
         return f"Every entry from 1 to {self.sequence} is as it was written."
 
     @property

@@ -10,7 +10,9 @@ that a request does not need, and no foreign keys, whose check would cost one mo
 """
 
 from sqlalchemy import CheckConstraint, Index, Table, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import AutoString, Field, SQLModel
+
+from flowker.storage.columns import COUNTER, TEXT
 
 
 class Workflow(SQLModel, table=True):
@@ -170,7 +172,7 @@ class AuditRow(SQLModel, table=True):
         Index("audit_events_by_resource", "resource_id", "event_type", "sequence"),
     )
 
-    sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    sequence: int = Field(primary_key=True, sa_type=COUNTER, sa_column_kwargs={"autoincrement": False})
     event_id: str = Field(sa_column_kwargs={"unique": True})
     event_type: str
     action: str
@@ -256,6 +258,10 @@ class ConfigurationReference(SQLModel, table=True):
 
 
 metadata = SQLModel.metadata
+
+for _column in (column for table in metadata.tables.values() for column in table.columns):
+    if isinstance(_column.type, AutoString):
+        _column.type = TEXT
 
 
 def _table(name: str) -> Table:

@@ -6,10 +6,11 @@ service wrote itself.
 
 import random
 import secrets
+import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -19,13 +20,10 @@ from flowker import demo
 from flowker.domain import audit
 from flowker.storage import audit_events, database
 from flowker.storage.audit_verification import Verification, advance
-
-if TYPE_CHECKING:
-    from tests.reliability.conftest import ServiceProcess
+from tests.reliability.conftest import KEY, ServiceProcess
 
 MUTATIONS = 1_000
 DELIVERIES = 120
-KEY = "reliability-key"
 
 TEXTS = (
     "event_id",
@@ -157,19 +155,26 @@ MUTATE: tuple[Mutation, ...] = (
 )
 
 
-@pytest.fixture
-def trail(make_service: Callable[..., "ServiceProcess"], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The database of a service that was used and has stopped."""
-    service = make_service()
+    directory = tmp_path_factory.mktemp("service")
+    service = ServiceProcess(directory, {})
     service.start()
-    client = demo.Client(service.url, KEY)
-    workflow_id = demo.ensure_sample(client)
+    workflow_id = demo.ensure_sample(demo.Client(service.url, KEY))
     with service.client() as sender:
         _live_and_die(sender, workflow_id)
         for number in range(DELIVERIES):
             _deliver(sender, {"paymentId": f"p-{number}", "amount": number * 100, "currency": "BRL"})
     service.stop()
-    return tmp_path / "service" / "flowker.db"
+    yield directory / "flowker.db"
+    service.close()
+
+
+@pytest.fixture
+def trail(written: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoiled."""
+    return Path(shutil.copy(written, tmp_path / "flowker.db"))
 
 
 def test_a_thousand_of_a_thousand_changes_are_found(

@@ -23,6 +23,9 @@ PAGES = 100
 P95_S = 0.020
 
 WORKFLOW = "00000000-0000-7000-8000-000000000001"
+FAR_OFF = "2126-01-01T00:00:00.000000Z"
+"""What is open waits for this: nothing is driven meanwhile."""
+
 DEFINITION = json.dumps({"nodes": [], "edges": [], "metadata": {}})
 
 QUESTIONS = [
@@ -75,7 +78,8 @@ def execution_rows() -> Iterator[tuple[Any, ...]]:
         status = ("completed", "completed", "completed", "failed", "running")[n % 5]
         ended = at(ROWS - 1 - n) if status != "running" else None
         workflow = WORKFLOW if n % 2 else id_of(n)
-        yield id_of(n), workflow, 1, status, "t", None, None, 2, 2, at(n), at(n), ended, None, at(ROWS - 1)
+        wakes = None if ended else FAR_OFF
+        yield id_of(n), workflow, 1, status, "t", None, None, 2, 2, at(n), FAR_OFF, ended, None, wakes
 
 
 def provider_configuration_rows() -> Iterator[tuple[Any, ...]]:

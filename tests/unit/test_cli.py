@@ -159,10 +159,12 @@ class TestUse:
     @pytest.mark.parametrize(
         ("command", "told"),
         [
-            ([], ["serve", "demo", "db", "spec"]),
+            ([], ["serve", "demo", "db", "audit", "spec"]),
             (["serve"], ["--host", "--port", "--reload", "makes a key and a sample workflow"]),
             (["demo"], ["--url", "--screening-url", "send it one webhook"]),
             (["db"], ["upgrade"]),
+            (["audit"], ["verify"]),
+            (["audit", "verify"], ["--anchor", "Compute every entry"]),
             (["db", "upgrade"], ["Create the store or bring its schema up"]),
             (["spec"], ["check"]),
             (["spec", "check"], ["The document to check", "valid OpenAPI 3.1"]),
@@ -184,6 +186,7 @@ class TestUse:
             ["serve", "--port", "65536"],
             ["serve", "--workers", "2"],
             ["db", "downgrade"],
+            ["audit", "verify", "--anchor", "abc"],
             ["spec", "check", "one.yaml", "two.yaml"],
         ],
     )
@@ -193,7 +196,7 @@ class TestUse:
 
         assert result.exit_code == 2
 
-    @pytest.mark.parametrize("command", [["serve"], ["demo"], ["db", "upgrade"]])
+    @pytest.mark.parametrize("command", [["serve"], ["demo"], ["db", "upgrade"], ["audit", "verify"]])
     def test_bad_settings_end_with_2_and_are_all_told(self, command: list[str], main: Callable[..., Any]) -> None:
         """In one message, without a traceback; nothing was begun."""
         code, out, err = main(*command, FLOWKER_WORKERS="many", FLOWKER_WORKRES="4", LOG_LEVEL="[red]")
@@ -564,6 +567,73 @@ class TestDatabase:
         assert (code, out) == (1, "")
         assert err.startswith("Error: the database cannot be used: ")
         assert told in err
+
+
+class TestAudit:
+    def test_a_trail_is_verified_while_the_service_runs(self, service: Process, main: Callable[..., Any]) -> None:
+        """To its last entry, whose hash is told."""
+        url = f"sqlite:///{service.directory / 'flowker.db'}"
+
+        code, out, err = main("audit", "verify", FLOWKER_DATABASE_URL=url)
+
+        [newest] = demo.Client(service.url, service.key).expect(200, "GET", "/v1/audit-events?limit=1").body["items"]
+        checked, message, last = out.splitlines()
+        assert (code, err) == (0, "")
+        assert re.fullmatch(r"[0-9]+ entries checked, [0-9]+ per second", checked)
+        assert re.fullmatch(r"Every entry from 1 to [0-9]+ is as it was written\.", message)
+        assert last == f"The last one has the hash {newest['hash']}"
+
+    @pytest.mark.usefixtures("copied")
+    def test_a_hash_that_was_noted_is_looked_for(self, main: Callable[..., Any]) -> None:
+        """It has to be the hash of an entry."""
+        _, out, _ = main("audit", "verify")
+        noted = out.split()[-1]
+
+        found = main("audit", "verify", "--anchor", noted)
+        code, _, err = main("audit", "verify", "--anchor", noted, "--anchor", "0" * 64)
+
+        assert found[0] == 0
+        assert code == 1
+        assert err.startswith(f"No entry has the hash {'0' * 64}.\n")
+
+    @pytest.mark.usefixtures("copied")
+    def test_a_changed_entry_is_told(self, main: Callable[..., Any], tmp_path: Path) -> None:
+        """With exit code 1."""
+        with contextlib.closing(sqlite3.connect(tmp_path / "flowker.db")) as attacker:
+            attacker.execute("DROP TRIGGER audit_events_no_update")
+            attacker.execute("UPDATE audit_events SET context = '{}' WHERE sequence = 2")
+            attacker.commit()
+
+        code, out, err = main("audit", "verify")
+
+        assert code == 1
+        assert out.startswith("2 entries checked, ")
+        assert err == "Entry 2 is not as it was written: it was changed, moved or taken away.\n"
+
+    def test_a_new_store_has_nothing_to_verify(self, main: Callable[..., Any]) -> None:
+        """And no last entry."""
+        main("db", "upgrade")
+
+        code, out, _ = main("audit", "verify")
+
+        assert code == 0
+        assert out == "0 entries checked, 0 per second\nNothing was recorded yet.\n"
+
+    def test_a_store_that_is_not_there_is_told(self, main: Callable[..., Any]) -> None:
+        """And not made."""
+        code, _, err = main("audit", "verify")
+
+        assert code == 1
+        assert "Error: the database cannot be read\n" in err
+        assert list(Path.cwd().iterdir()) == []
+
+    @pytest.mark.usefixtures("copied")
+    def test_a_terminal_sees_how_far_it_is(self, tmp_path: Path) -> None:
+        """And the same lines when it is done."""
+        seen = _run_in_terminal(tmp_path, "audit", "verify")
+
+        assert "Verifying" in seen
+        assert "is as it was written." in seen
 
 
 class TestSpecification:

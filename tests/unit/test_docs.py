@@ -1,9 +1,14 @@
 """The pages against the code: what a page lists is what there is, and what it links to exists."""
 
+import asyncio
 import configparser
+import contextlib
 import importlib
 import json
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import permutations
@@ -14,7 +19,7 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import calls, executions, mappings, provider_configurations, retries, secrets, workflows
+from flowker.domain import audit, calls, executions, mappings, provider_configurations, retries, secrets, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
 from flowker.domain.workflow_templates import TEMPLATES, WorkflowTemplate
 from flowker.executors import authentication, connectivity, http, responses
@@ -24,6 +29,8 @@ from flowker.http.errors import STATUS, classes_by_code
 from flowker.jsonschema import Schema
 from flowker.operations import template_parameters
 from flowker.settings import PREFIX, Settings
+from flowker.storage import audit_events, audit_verification
+from flowker.storage.database import Store, upgrade
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -404,6 +411,65 @@ class TestCatalog:
         assert f"the first {template_parameters.OFFERED_MAX} by name" in read("docs/catalog.md")
 
 
+class TestAudit:
+    def test_every_type_of_event_has_its_row(self) -> None:
+        """With what it decides."""
+        rows = [tuple(row) for row in table("docs/audit.md", "Event type", "Action", "Result", "Resource")]
+
+        assert [(type_, *(cell.strip("`") for cell in kind)) for type_, *kind in rows] == [
+            (type_, *kind) for type_, kind in audit.EVENT_KINDS.items()
+        ]
+
+    def test_every_type_that_is_written_is_listed(self) -> None:
+        """By whichever part of the service."""
+        sources = "\n".join(path.read_text() for path in ROOT.glob("flowker/**/*.py"))
+        nouns = "WORKFLOW|WEBHOOK|EXECUTION|EVENT|PROVIDER|EXECUTOR"
+        written = set(re.findall(rf'event_type="((?:{nouns})_[A-Z_]+)"', sources))
+        written |= set(re.findall(rf'(?:_event|audit_event)\([^)]*?"((?:{nouns})_[A-Z_]+)"', sources))
+
+        assert "WORKFLOW_CREATED" in written
+        assert written - audit.EVENT_KINDS.keys() == set()
+
+    def test_the_bounds_are_those_of_the_code(self) -> None:
+        """In the words around them."""
+        page = " ".join(read("docs/audit.md").split())
+
+        assert f"A value of over {audit.VALUE_BYTES_MAX} bytes" in page
+        assert audit_verification.AT_ONCE_MAX == 2
+        assert f"Two verifications by API run at once and {audit_verification.WAITING_MAX} more wait" in page
+
+    def test_the_lines_of_the_page_verify_a_trail(self, tmp_path: Path) -> None:
+        """Run as they stand, by somebody who has nothing of this service but its database."""
+        database = tmp_path / "flowker.db"
+        asyncio.run(_record(f"sqlite:///{database}"))
+        (tmp_path / "verify.py").write_text(fences("docs/audit.md", "python")[0])
+        command = [sys.executable, "-I", "verify.py", "flowker.db"]
+
+        def run() -> str:
+            ended = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+            return ended.stdout + ended.stderr
+
+        good = run()
+        with contextlib.closing(sqlite3.connect(database)) as attacker:
+            attacker.execute("DROP TRIGGER audit_events_no_update")
+            attacker.execute("UPDATE audit_events SET actor_id = 'x' WHERE sequence = 2")
+            attacker.commit()
+
+        assert good == "3 entries are as they were written\n"
+        assert run() == "entry 2 is not as it was written\n"
+
+    def test_the_example_is_what_is_answered(self) -> None:
+        """With the words of the service."""
+        found = audit_verification.Verification(sequence=16, first_bad=17, ended=True)
+
+        assert json.loads(fences("docs/audit.md", "json")[0]) == {
+            "isValid": found.is_good,
+            "firstInvalidId": found.first_bad,
+            "totalChecked": found.checked,
+            "message": found.message,
+        }
+
+
 class TestArchitecture:
     @pytest.mark.parametrize(("value", "constant"), [(row[1], row[2]) for row in BOUNDS])
     def test_a_bound_has_the_value_that_the_page_says(self, value: str, constant: str) -> None:
@@ -538,6 +604,27 @@ def leads_somewhere(page: Path, link: str) -> bool:
 def anchor(title: str) -> str:
     """The name that a heading gets when Markdown is shown as HTML."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+async def _record(url: str) -> None:
+    """A trail with everything that has to be quoted."""
+    upgrade(url)
+    store = Store(url)
+    await store.start()
+    events = [
+        audit.AuditEvent(
+            str(number),
+            "WORKFLOW_CREATED",
+            *audit.EVENT_KINDS["WORKFLOW_CREATED"],
+            "w",
+            audit.Actor("api_key", id_, '"é\\\n'),
+            "2026-03-17T14:35:00.000000Z",
+            {"é": ["\u2028", 1.5, None], "a": {"z": True, "b": 10**30}},
+        )
+        for number, id_ in enumerate(["ab12", None, "\x00"])
+    ]
+    await store.write(audit_events.append, events)
+    await store.stop()
 
 
 def _tox() -> configparser.ConfigParser:

@@ -17,6 +17,7 @@ from flowker.domain.workflows import (
     ConfigurationFacts,
     Definition,
     EndpointFacts,
+    References,
     Status,
     check_activation,
     compile_definition,
@@ -229,7 +230,7 @@ class TestActivation:
 
         used = references(define([START, *nodes, other, silent, SCREEN]))
 
-        assert (used.providers, used.executors) == ({"good", "off"}, {"e"})
+        assert used == References(frozenset({"good", "off"}), frozenset({"e"}))
 
 
 class TestPlan:

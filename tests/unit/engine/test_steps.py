@@ -203,7 +203,7 @@ class TestCalling:
         assert outcome.error == "the configuration is unknown, not active or unreadable"
         assert outcome.output is None
 
-    async def test_an_endpoint_says_where_the_call_goes(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+    async def test_an_endpoint_says_where_the_call_goes(self, bench: "Bench", serve: Serve) -> None:
         """Method and path, below the base URL, with the authentication of the configuration."""
         arrived: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""A real SQLite file for each test, and makers of what is stored in it."""
+"""A real database for each test, of both kinds, and makers of what is stored in it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -29,8 +29,22 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Every test runs on both; one that is about one of them is parametrised with that one."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture
-def url(tmp_path: Path, empty_database: bytes) -> str:
+def url(database_kind: str, request: pytest.FixtureRequest) -> str:
+    """A database without rows."""
+    found: str = request.getfixturevalue(f"{database_kind}_url")
+    return found
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, empty_database: bytes) -> str:
     path = tmp_path / "flowker.db"
     path.write_bytes(empty_database)
     return f"sqlite:///{path}"
@@ -49,8 +63,28 @@ def connection(url: str) -> Iterator[Connection]:
     """The writer's kind of connection, inside a transaction."""
     engine = database._engine(url, read_only=False)
     with engine.connect() as opened, opened.begin():
+        if opened.dialect.name == "postgresql":
+            _undo_what_failed(opened)
         yield opened
     engine.dispose()
+
+
+def _undo_what_failed(connection: Connection) -> None:
+    """A statement that fails undoes only itself, as with SQLite.
+
+    PostgreSQL refuses everything until the transaction is rolled back, or a savepoint: the writer sets one for each
+    change, and so a test may go on after a change that was refused.
+    """
+    raw = connection.connection.cursor()
+
+    def save(*_: object) -> None:
+        raw.execute("SAVEPOINT statement")
+
+    def undo(_: object) -> None:
+        raw.execute("ROLLBACK TO SAVEPOINT statement")
+
+    event.listen(connection, "before_cursor_execute", save)
+    event.listen(connection.engine, "handle_error", undo)
 
 
 @pytest.fixture
@@ -142,7 +176,10 @@ def make_progress() -> Callable[..., Progress]:
 
 @pytest.fixture
 def read_plans(connection: Connection) -> Callable[..., list[str]]:
-    """Runs a function on the connection and returns the query plan of each statement that it executed."""
+    """Runs a function on the connection and returns the query plan of each statement that it executed.
+
+    Whatever the database, a plan that reads a whole table says SCAN, and one that sorts says TEMP B-TREE.
+    """
 
     def read(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[str]:
         statements: list[tuple[str, Any]] = []
@@ -154,11 +191,21 @@ def read_plans(connection: Connection) -> Callable[..., list[str]]:
         with suppress(FlowkerError):
             function(connection, *args, **kwargs)
         event.remove(connection, "before_cursor_execute", note)
-        return [_plan(connection, statement, parameters) for statement, parameters in statements]
+        plan = _postgresql_plan if connection.dialect.name == "postgresql" else _sqlite_plan
+        return [plan(connection, statement, parameters) for statement, parameters in statements]
 
     return read
 
 
-def _plan(connection: Connection, statement: str, parameters: Any) -> str:
+def _sqlite_plan(connection: Connection, statement: str, parameters: Any) -> str:
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
     return "\n".join(row.detail for row in rows)
+
+
+def _postgresql_plan(connection: Connection, statement: str, parameters: Any) -> str:
+    """The plan as it would be for large tables: of small ones the server reads all, because that is cheaper."""
+    for what in ("seqscan", "sort", "bitmapscan"):
+        connection.exec_driver_sql(f"SET LOCAL enable_{what} = off")
+    rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", parameters)
+    plan = "\n".join(row[0] for row in rows)
+    return plan.replace("Seq Scan", "SCAN").replace("Sort Key", "TEMP B-TREE")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from flowker.storage.columns import COUNTER, TEXT
+
 revision = "0001"
 down_revision = None
 
@@ -12,6 +14,15 @@ _AUDIT_TRIGGERS = {
            BEGIN SELECT RAISE(ABORT, 'audit events are never changed'); END""",
         """CREATE TRIGGER audit_events_no_delete BEFORE DELETE ON audit_events
            BEGIN SELECT RAISE(ABORT, 'audit events are never deleted'); END""",
+    ),
+    "postgresql": (
+        """CREATE FUNCTION refuse_change_of_audit_events() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'audit events are never ' || TG_ARGV[0]; END $$""",
+        *(
+            f"""CREATE TRIGGER audit_events_no_{event} BEFORE {event} ON audit_events
+                FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_audit_events('{done}')"""
+            for event, done in (("update", "changed"), ("delete", "deleted"), ("truncate", "deleted"))
+        ),
     ),
 }
 
@@ -26,13 +37,13 @@ def upgrade() -> None:
 def _create_workflows() -> None:
     op.create_table(
         "workflows",
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("name", sa.String, nullable=False, unique=True),
-        sa.Column("description", sa.String, nullable=False),
-        sa.Column("status", sa.String, nullable=False),
+        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("name", TEXT, nullable=False, unique=True),
+        sa.Column("description", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("created_at", sa.String, nullable=False),
-        sa.Column("updated_at", sa.String, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("updated_at", TEXT, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("workflows_by_creation", "workflows", ["status", "created_at", "id"])
@@ -40,18 +51,18 @@ def _create_workflows() -> None:
     op.create_index("workflows_by_name", "workflows", ["status", "name", "id"])
     op.create_table(
         "workflow_revisions",
-        sa.Column("workflow_id", sa.String, primary_key=True),
+        sa.Column("workflow_id", TEXT, primary_key=True),
         sa.Column("revision", sa.Integer, primary_key=True),
-        sa.Column("definition", sa.String, nullable=False),
-        sa.Column("created_at", sa.String, nullable=False),
+        sa.Column("definition", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
     )
     op.create_table(
         "webhook_routes",
-        sa.Column("workflow_id", sa.String, sa.ForeignKey("workflows.id"), primary_key=True),
-        sa.Column("method", sa.String, primary_key=True),
-        sa.Column("path", sa.String, primary_key=True),
+        sa.Column("workflow_id", TEXT, sa.ForeignKey("workflows.id"), primary_key=True),
+        sa.Column("method", TEXT, primary_key=True),
+        sa.Column("path", TEXT, primary_key=True),
         sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("node_id", sa.String, nullable=False),
+        sa.Column("node_id", TEXT, nullable=False),
         sa.Column("active", sa.Boolean, nullable=False),
         sqlite_with_rowid=False,
     )
@@ -62,20 +73,20 @@ def _create_workflows() -> None:
 def _create_executions() -> None:
     op.create_table(
         "executions",
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("workflow_id", sa.String, nullable=False),
+        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("workflow_id", TEXT, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("status", sa.String, nullable=False),
-        sa.Column("trigger_node_id", sa.String),
-        sa.Column("idempotency_key", sa.String),
-        sa.Column("input_digest", sa.String),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("trigger_node_id", TEXT),
+        sa.Column("idempotency_key", TEXT),
+        sa.Column("input_digest", TEXT),
         sa.Column("current_step_number", sa.Integer, nullable=False),
         sa.Column("total_steps", sa.Integer, nullable=False),
-        sa.Column("started_at", sa.String, nullable=False),
-        sa.Column("deadline_at", sa.String, nullable=False),
-        sa.Column("completed_at", sa.String),
-        sa.Column("error_message", sa.String),
-        sa.Column("wake_at", sa.String),
+        sa.Column("started_at", TEXT, nullable=False),
+        sa.Column("deadline_at", TEXT, nullable=False),
+        sa.Column("completed_at", TEXT),
+        sa.Column("error_message", TEXT),
+        sa.Column("wake_at", TEXT),
         sa.CheckConstraint(
             "(completed_at IS NULL) = (status IN ('pending', 'running'))", name="executions_completed_when_terminal"
         ),
@@ -84,10 +95,10 @@ def _create_executions() -> None:
     _create_execution_indexes()
     op.create_table(
         "journal",
-        sa.Column("execution_id", sa.String, primary_key=True),
+        sa.Column("execution_id", TEXT, primary_key=True),
         sa.Column("seq", sa.Integer, primary_key=True),
-        sa.Column("kind", sa.String, nullable=False),
-        sa.Column("payload", sa.String, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("payload", TEXT, nullable=False),
         sqlite_with_rowid=False,
     )
 
@@ -110,21 +121,21 @@ def _create_execution_indexes() -> None:
 def _create_audit_events() -> None:
     op.create_table(
         "audit_events",
-        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("event_id", sa.String, nullable=False, unique=True),
-        sa.Column("event_type", sa.String, nullable=False),
-        sa.Column("action", sa.String, nullable=False),
-        sa.Column("result", sa.String, nullable=False),
-        sa.Column("resource_type", sa.String, nullable=False),
-        sa.Column("resource_id", sa.String, nullable=False),
-        sa.Column("actor_type", sa.String, nullable=False),
-        sa.Column("actor_id", sa.String),
-        sa.Column("actor_ip", sa.String),
-        sa.Column("context", sa.String, nullable=False),
-        sa.Column("metadata", sa.String, nullable=False),
-        sa.Column("timestamp", sa.String, nullable=False),
-        sa.Column("hash", sa.String, nullable=False),
-        sa.Column("previous_hash", sa.String, nullable=False),
+        sa.Column("sequence", COUNTER, primary_key=True, autoincrement=False),
+        sa.Column("event_id", TEXT, nullable=False, unique=True),
+        sa.Column("event_type", TEXT, nullable=False),
+        sa.Column("action", TEXT, nullable=False),
+        sa.Column("result", TEXT, nullable=False),
+        sa.Column("resource_type", TEXT, nullable=False),
+        sa.Column("resource_id", TEXT, nullable=False),
+        sa.Column("actor_type", TEXT, nullable=False),
+        sa.Column("actor_id", TEXT),
+        sa.Column("actor_ip", TEXT),
+        sa.Column("context", TEXT, nullable=False),
+        sa.Column("metadata", TEXT, nullable=False),
+        sa.Column("timestamp", TEXT, nullable=False),
+        sa.Column("hash", TEXT, nullable=False),
+        sa.Column("previous_hash", TEXT, nullable=False),
     )
     for statement in _AUDIT_TRIGGERS[op.get_context().dialect.name]:
         op.execute(statement)
@@ -133,15 +144,15 @@ def _create_audit_events() -> None:
 def _create_provider_configurations() -> None:
     op.create_table(
         "provider_configurations",
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("name", sa.String, nullable=False, unique=True),
-        sa.Column("description", sa.String, nullable=False),
-        sa.Column("provider_id", sa.String, nullable=False),
-        sa.Column("config", sa.String, nullable=False),
-        sa.Column("status", sa.String, nullable=False),
-        sa.Column("metadata", sa.String, nullable=False),
-        sa.Column("created_at", sa.String, nullable=False),
-        sa.Column("updated_at", sa.String, nullable=False),
+        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("name", TEXT, nullable=False, unique=True),
+        sa.Column("description", TEXT, nullable=False),
+        sa.Column("provider_id", TEXT, nullable=False),
+        sa.Column("config", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("metadata", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("updated_at", TEXT, nullable=False),
         sqlite_with_rowid=False,
     )
 

@@ -8,6 +8,7 @@ from alembic import op
 from sqlalchemy import Connection
 
 from flowker import jsontext
+from flowker.storage.columns import TEXT
 from flowker.storage.vault import Vault
 
 revision = "0002"
@@ -30,11 +31,11 @@ def _make_provider_configurations_anew(connection: Connection, vault: Vault) -> 
     op.drop_table("provider_configurations")
     table = op.create_table(
         "provider_configurations",
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("name", sa.String, nullable=False, unique=True),
-        sa.Column("description", sa.String, nullable=False),
-        sa.Column("provider_id", sa.String, nullable=False),
-        sa.Column("config", sa.String, nullable=False),
+        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("name", TEXT, nullable=False, unique=True),
+        sa.Column("description", TEXT, nullable=False),
+        sa.Column("provider_id", TEXT, nullable=False),
+        sa.Column("config", TEXT, nullable=False),
         *_common_columns(),
         sqlite_with_rowid=False,
     )
@@ -67,12 +68,12 @@ _OLD_COLUMNS = (
 def _create_executor_configurations() -> None:
     op.create_table(
         "executor_configurations",
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("name", sa.String, nullable=False, unique=True),
-        sa.Column("description", sa.String, nullable=False),
-        sa.Column("base_url", sa.String, nullable=False),
-        sa.Column("endpoints", sa.String, nullable=False),
-        sa.Column("authentication", sa.String, nullable=False),
+        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("name", TEXT, nullable=False, unique=True),
+        sa.Column("description", TEXT, nullable=False),
+        sa.Column("base_url", TEXT, nullable=False),
+        sa.Column("endpoints", TEXT, nullable=False),
+        sa.Column("authentication", TEXT, nullable=False),
         *_common_columns(),
         sqlite_with_rowid=False,
     )
@@ -83,21 +84,21 @@ def _create_executor_configurations() -> None:
 
 def _common_columns() -> Iterable[sa.Column[Any]]:
     return (
-        sa.Column("status", sa.String, nullable=False),
-        sa.Column("metadata", sa.String, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("metadata", TEXT, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("created_at", sa.String, nullable=False),
-        sa.Column("updated_at", sa.String, nullable=False),
-        sa.Column("last_tested_at", sa.String),
-        sa.Column("last_test", sa.String),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("updated_at", TEXT, nullable=False),
+        sa.Column("last_tested_at", TEXT),
+        sa.Column("last_test", TEXT),
     )
 
 
 def _create_configuration_references() -> None:
     op.create_table(
         "configuration_references",
-        sa.Column("configuration_id", sa.String, primary_key=True),
-        sa.Column("workflow_id", sa.String, sa.ForeignKey("workflows.id"), primary_key=True),
+        sa.Column("configuration_id", TEXT, primary_key=True),
+        sa.Column("workflow_id", TEXT, sa.ForeignKey("workflows.id"), primary_key=True),
         sqlite_with_rowid=False,
     )
     op.create_index("configuration_references_by_workflow", "configuration_references", ["workflow_id"])

