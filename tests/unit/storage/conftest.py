@@ -30,12 +30,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 DATABASES = ("sqlite", "postgresql")
-"""Every test runs on both, unless its module names one of them as its `DATABASES`."""
+"""Every test runs on both, unless it is parametrised with one of them, or its module names one as its `DATABASES`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Query plans are read on SQLite alone: what the other one plans depends on how much is stored."""
-    if "database_kind" in metafunc.fixturenames:
+    marks = metafunc.definition.iter_markers("parametrize")
+    is_chosen = any("database_kind" in mark.args[0] for mark in marks)
+    if "database_kind" in metafunc.fixturenames and not is_chosen:
         kinds = getattr(metafunc.module, "DATABASES", DATABASES)
         plans = "read_plans" in metafunc.fixturenames
         metafunc.parametrize("database_kind", ["sqlite"] if plans else kinds, indirect=True)
