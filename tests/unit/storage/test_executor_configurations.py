@@ -1,4 +1,4 @@
-"""Executor configurations in the store: names, endpoints, revisions, and changes that somebody else was faster with."""
+"""Executor configurations in the store: names, endpoints, revisions, and changes that came too late."""
 
 from collections.abc import Callable
 from dataclasses import replace
