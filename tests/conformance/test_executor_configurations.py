@@ -1,4 +1,4 @@
-"""The rules of executor configurations over the API: life, secrets, tests, use and lists, also when two come at once."""
+"""The rules of executor configurations over the API: life, secrets, tests, use, lists; also two at once."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -494,3 +494,219 @@ class TestLife:
             ("DELETE", "", 204),
         ):
             world.api.expect(status, method, path_of(id_.upper(), way))
+
+
+class TestSecrets:
+    def test_they_are_shown_as_masks_in_every_answer(self, world: World) -> None:
+        """Whatever is done."""
+        api = world.api
+        id_ = world.executor_configuration("configured", authentication=bearer(CANARY))
+
+        answers = [
+            api.expect(200, "GET", path_of(id_)),
+            api.expect(200, "PATCH", path_of(id_), {"description": "x"}),
+            api.expect(200, "POST", path_of(id_, "test")),
+            api.expect(200, "POST", path_of(id_, "activate")),
+            api.expect(200, "POST", path_of(id_, "disable")),
+            api.expect(200, "POST", path_of(id_, "enable")),
+            api.expect(200, "GET", f"{CONFIGURATIONS}?limit=1"),
+        ]
+
+        assert [answer.body for answer in answers if CANARY.encode() in answer.body] == []
+        assert answers[0].json()["authentication"] == bearer(MASK)
+
+    def test_they_are_neither_in_the_store_nor_in_the_audit_trail_nor_in_the_log(
+        self, new_world: World, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Whatever is done to them: created, changed, refused, tested, deleted."""
+        api = new_world.api
+        id_ = api.executor_configuration(authentication=bearer(CANARY))
+        patch(api, id_, authentication={"type": "api_key", "config": {"key": f"{CANARY}-2"}})
+        api.expect(400, "PATCH", path_of(id_), {"authentication": bearer(f"{CANARY}\n")})
+        check(api, id_)
+        stored = rows(new_world, "SELECT authentication FROM executor_configurations")
+        api.expect(204, "DELETE", path_of(id_))
+
+        logged = "".join(capfd.readouterr())
+        files = b"".join(path.read_bytes() for path in new_world._home.iterdir())
+        assert "deleteExecutorConfiguration" in logged
+        assert "EXECUTOR_CONFIG_TEST_FAILED" in files.decode(errors="ignore")
+        assert json.loads(stored[0][0])["config"]["key"].startswith("sealed:")
+        assert CANARY not in logged
+        assert CANARY.encode() not in files
+
+    def test_a_mask_that_comes_back_keeps_what_is_stored(self, api: Api, httpserver: HTTPServer) -> None:
+        """Who reads, changes a member and writes all of it back still calls with the old secret."""
+        httpserver.expect_request("/").respond_with_json({})
+        key = {"type": "api_key", "config": {"key": CANARY}}
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=key)
+        read = get(api, id_)["authentication"]
+
+        patch(api, id_, authentication={**read, "config": {**read["config"], "header": "X-Other"}})
+        check(api, id_)
+
+        assert [request.headers.get("X-Other") for request, _ in httpserver.log] == [None, CANARY]
+
+    def test_a_new_secret_replaces_the_old_one(self, api: Api, httpserver: HTTPServer) -> None:
+        """From the next call on."""
+        httpserver.expect_request("/").respond_with_json({})
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer("old"))
+
+        patch(api, id_, authentication=bearer("new"))
+        check(api, id_)
+
+        assert httpserver.log[-1][0].headers["Authorization"] == "Bearer new"
+
+
+class TestConnectivity:
+    def test_a_far_side_that_works_makes_it_tested(self, world: World, httpserver: HTTPServer) -> None:
+        """With its stages and times, which are kept."""
+        api = world.api
+        httpserver.expect_request("/").respond_with_json({})
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer(CANARY))
+        before = get(api, id_)
+
+        result = check(api, id_)
+
+        assert result["overallStatus"] == "passed"
+        assert [(stage["name"], stage["status"]) for stage in result["stages"]] == [
+            ("dns_resolution", "passed"),
+            ("connectivity", "passed"),
+            ("authentication", "passed"),
+            ("end_to_end", "passed"),
+        ]
+        assert before["updatedAt"] <= result["startedAt"] <= result["completedAt"]
+        assert last_test(world, id_) == result
+        tested = {"status": "tested", "updatedAt": result["completedAt"], "lastTestedAt": result["completedAt"]}
+        assert get(api, id_) == {**before, **tested}
+
+    def test_what_stands_at_the_base_url_proves_nothing(self, api: Api, httpserver: HTTPServer) -> None:
+        """Many far sides have nothing there: it is the endpoints below it that are called."""
+        httpserver.expect_request("/v1").respond_with_json({}, status=404)
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/v1"), authentication=bearer(CANARY))
+
+        result = check(api, id_)
+
+        assert (result["overallStatus"], result["stages"][3]["status"]) == ("partial", "failed")
+        assert get(api, id_)["status"] == "tested"
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_a_failure_takes_back_what_is_not_in_use(self, world: World, httpserver: HTTPServer, status: str) -> None:
+        """Credentials that are refused fail a test, which is answered with 200 all the same."""
+        httpserver.expect_request("/").respond_with_json({})
+        id_ = world.api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer(CANARY))
+        for way in EXECUTOR_CONFIGURATION_WAYS[status]:
+            world.api.expect(200, "POST", path_of(id_, way))
+        before = get(world.api, id_)
+        httpserver.clear()
+        httpserver.expect_request("/").respond_with_json({}, status=401)
+
+        result = check(world.api, id_)
+
+        assert result["stages"][2]["error"].startswith("FLK-0282: ")
+        after = get(world.api, id_)
+        assert after["status"] == ("configured" if status == "tested" else status)
+        assert after["lastTestedAt"] == result["completedAt"]
+        assert after["updatedAt"] == (result["completedAt"] if status == "tested" else before["updatedAt"])
+        assert last_test(world, id_) == result
+
+    @pytest.mark.parametrize("status", ["tested", "active", "disabled"])
+    def test_a_success_changes_nothing_of_what_was_tested_before(self, world: World, status: str) -> None:
+        """But when it was tested last."""
+        id_ = world.executor_configuration(status)
+        before = get(world.api, id_)
+
+        result = check(world.api, id_)
+
+        assert get(world.api, id_) == {**before, "lastTestedAt": result["completedAt"]}
+
+    def test_an_address_that_is_not_allowed_is_not_called(self, world: World) -> None:
+        """Neither is its port told, nor whether somebody listens; the attempt is kept and audited."""
+        id_ = world.api.executor_configuration(baseUrl=REFUSED_URL)
+
+        assert code(world.api, 422, "POST", path_of(id_, "test")) == "FLK-0341"
+
+        kept = last_test(world, id_)
+        assert (kept["overallStatus"], kept["stages"]) == ("failed", [])
+        assert get(world.api, id_)["lastTestedAt"] == kept["completedAt"]
+        assert get(world.api, id_)["status"] == "configured"
+        assert [event[:3] for event in audited(world, id_)][1:] == [
+            ("EXECUTOR_CONFIG_TEST_FAILED", "EXECUTE", "FAILED")
+        ]
+
+    def test_a_result_is_not_kept_with_what_it_was_not_made_with(self, world: World) -> None:
+        """The caller gets it, and the audit trail has it."""
+        id_ = world.executor_configuration("configured")
+        world.overtake(lambda: patch(world.api, id_, description="Changed meanwhile."))
+
+        check(world.api, id_)
+
+        assert last_test(world, id_) is None
+        after = get(world.api, id_)
+        assert (after["status"], after["lastTestedAt"]) == ("configured", None)
+        assert [event[0] for event in audited(world, id_)] == [
+            "EXECUTOR_CONFIG_CREATED",
+            "EXECUTOR_CONFIG_UPDATED",
+            "EXECUTOR_CONFIG_TESTED",
+        ]
+
+    def test_a_test_of_what_is_deleted_meanwhile_finds_nothing(self, world: World) -> None:
+        """That its credentials were sent is audited all the same."""
+        id_ = world.api.executor_configuration()
+        world.overtake(lambda: world.api.expect(204, "DELETE", path_of(id_)))
+
+        assert code(world.api, 404, "POST", path_of(id_, "test")) == "FLK-0250"
+        assert [event[0] for event in audited(world, id_)][1:] == [
+            "EXECUTOR_CONFIG_DELETED",
+            "EXECUTOR_CONFIG_TEST_FAILED",
+        ]
+
+
+class TestAudit:
+    def test_every_change_is_audited_with_what_was_before_and_after(self, world: World) -> None:
+        """Secrets as masks: that one was replaced is seen, and not what it is."""
+        api = world.api
+        id_ = world.executor_configuration("configured", authentication=bearer("old"), name="Audited")
+        patch(api, id_, authentication=bearer("new"), name="Audited (new)")
+        check(api, id_)
+        for way in ("activate", "test", "disable", "enable", "disable"):
+            api.expect(200, "POST", path_of(id_, way))
+        api.expect(204, "DELETE", path_of(id_))
+
+        events = audited(world, id_)
+
+        assert [event[:3] for event in events] == [
+            ("EXECUTOR_CONFIG_CREATED", "CREATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_UPDATED", "UPDATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_TESTED", "EXECUTE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_ACTIVATED", "ACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_TESTED", "EXECUTE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_DISABLED", "DEACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_ENABLED", "ACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_DISABLED", "DEACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_DELETED", "DELETE", "SUCCESS"),
+        ]
+        created, updated, tested, activated, tested_again, *moved = [event[3] for event in events]
+        assert created["changes"]["authentication"] == {"before": None, "after": bearer(MASK)}
+        assert created["changes"]["endpoints"]["after"] == [{**SCREEN, "timeout": 30}]
+        assert updated["changes"] == {
+            "name": {"before": "Audited", "after": "Audited (new)"},
+            "authentication": {"before": bearer(MASK), "after": bearer(MASK)},
+        }
+        assert tested["changes"] == {"status": {"before": "configured", "after": "tested"}}
+        assert (tested["overallStatus"], set(tested["stages"].values())) == ("passed", {"passed"})
+        assert activated["changes"] == {"status": {"before": "tested", "after": "active"}}
+        assert tested_again["changes"] == {}
+        assert [context["status"] for context in moved] == ["disabled", "active", "disabled", "disabled"]
+
+    def test_no_refusal_is_audited(self, world: World) -> None:
+        """Nothing was changed."""
+        id_ = world.executor_configuration("tested")
+        before = world.count("audit_events")
+
+        refused(world.api, 400, baseUrl="x")
+        world.api.expect(422, "PATCH", path_of(id_), {"description": "late"})
+        world.api.expect(422, "DELETE", path_of(id_))
+        world.api.expect(422, "POST", path_of(id_, "enable"))
+
+        assert world.count("audit_events") == before
