@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn, cast
 from urllib.parse import urlencode
@@ -64,6 +65,14 @@ CLOSED_URL = "http://127.0.0.1:1"
 
 REFUSED_URL = "http://127.0.0.2:1"
 """An address that is not called."""
+
+EXECUTOR_CONFIGURATION_WAYS: Mapping[str, Sequence[str]] = {
+    "configured": (),
+    "tested": ("test",),
+    "active": ("test", "activate"),
+    "disabled": ("test", "activate", "disable"),
+}
+"""What brings a new executor configuration into each status."""
 
 DECIDE = {"action": "set_output", "output": {"decision": "approved"}}
 WAIT_AN_HOUR = {"action": "delay", "seconds": 3600}
@@ -207,6 +216,24 @@ class Api:
         definition["nodes"][1] = {"id": "step1", "type": "executor", "data": data}
         return definition
 
+    def executor_configuration(self, **members: Any) -> str:
+        """The id of an executor configuration that is `configured`; its name nobody has."""
+        given = {
+            "name": f"Executor configuration {next(self._numbers)}",
+            "baseUrl": CLOSED_URL,
+            "endpoints": [{"name": "screen", "path": "/checks", "method": "POST"}],
+            "authentication": {"type": "none"},
+            **members,
+        }
+        return str(self.expect(201, "POST", "/v1/executors", given).json()["id"])
+
+    def calling_endpoint(self, configuration_id: str, **data: Any) -> dict[str, Any]:
+        """The definition of a workflow whose only step calls an endpoint of an executor configuration."""
+        definition = self.definition()
+        data = {"executorConfigId": configuration_id, "endpointName": "screen", **data}
+        definition["nodes"][1] = {"id": "step1", "type": "executor", "data": data}
+        return definition
+
     def delete_all_workflows(self) -> None:
         while items := self.expect(200, "GET", "/v1/workflows?limit=100").json()["items"]:
             for item in items:
@@ -270,8 +297,10 @@ class OvertakenStore:
 class World:
     """A service in this process, and what happens to it. `heal` ends whatever happens."""
 
-    def __init__(self, directory: Path, portal: BlockingPortal) -> None:
+    def __init__(self, directory: Path, portal: BlockingPortal, open_url: str = CLOSED_URL) -> None:
         self.clock = TurnableClock()
+        self.open_url = open_url
+        """Where a far side answers 200, if there is one."""
         self._portal = portal
         self._home, self._away = directory / "store", directory / "away"
         self._home.mkdir()
@@ -374,6 +403,13 @@ class World:
             return [{**row, "context": json.loads(row["context"])} for row in rows]
 
         return self._portal.call(self._store.read, read)
+
+    def executor_configuration(self, status: str, **members: Any) -> str:
+        """The id of an executor configuration of an open far side, in this status."""
+        id_ = self.api.executor_configuration(baseUrl=self.open_url, **members)
+        for way in EXECUTOR_CONFIGURATION_WAYS[status]:
+            self.api.expect(200, "POST", f"/v1/executors/{id_}/{way}")
+        return id_
 
     def count(self, table: str) -> int:
         """How many rows a table has: for what no operation tells."""
@@ -522,10 +558,35 @@ def portal() -> Iterator[BlockingPortal]:
         yield portal
 
 
+class _Answering(BaseHTTPRequestHandler):
+    """A far side that can be connected to, whatever it is asked for."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep the output of tests to the tests."""
+
+
 @pytest.fixture(scope="session")
-def make_world(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
+def open_url() -> Iterator[str]:
+    """Where somebody answers 200, for as long as there are tests."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.fixture(scope="session")
+def make_world(
+    portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory, open_url: str
+) -> Callable[[], World]:
     """Makes services, each on a new database; who makes one starts and stops it."""
-    return lambda: World(tmp_path_factory.mktemp("world"), portal)
+    return lambda: World(tmp_path_factory.mktemp("world"), portal, open_url)
 
 
 @pytest.fixture(scope="module")

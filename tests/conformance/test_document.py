@@ -50,6 +50,8 @@ USER_CONTENT = frozenset(
         "#/components/schemas/CatalogExecutorConfig/properties/config",
         "#/components/schemas/CatalogTemplateParameters/properties/params",
         "#/components/schemas/WorkflowFromTemplateInput/properties/params",
+        "#/components/schemas/ExecutorConfigurationAuthenticationInput/properties/config",
+        "#/components/schemas/ExecutorConfigurationMetadata",
         "#/components/schemas/ProviderConfigurationInput/properties/config",
         "#/components/schemas/ProviderConfigurationUpdate/properties/config",
         "#/components/schemas/ProviderConfigurationMetadata",

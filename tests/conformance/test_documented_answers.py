@@ -245,6 +245,54 @@ def of_taken_workflow_name(world: World, request: Request) -> None:
 
 
 # ANCHOR steps executor-configurations
+def of_executor_configuration(status: str) -> Step:
+    """The configuration in this status, and no condition."""
+
+    def step(world: World, request: Request) -> None:
+        of_id(request, world.executor_configuration(status))
+        unconditionally(world, request)
+
+    return step
+
+
+def of_used_executor_configuration(world: World, request: Request) -> None:
+    id_ = world.executor_configuration("active")
+    world.api.move(world.api.create(world.api.calling_endpoint(id_)), "activate")
+    of_id(request, id_)
+
+
+def of_executor_configuration_of_refused_address(world: World, request: Request) -> None:
+    of_id(request, world.api.executor_configuration(baseUrl=REFUSED_URL))
+
+
+def executor_configuration_overtaken_by(way: str) -> Step:
+    """Somebody else moves the configuration between the request's reading and its writing."""
+
+    def step(world: World, request: Request) -> None:
+        [id_] = request.path_parameters.values()
+        world.overtake(lambda: world.api.ask("POST", f"/v1/executors/{id_}/{way}"))
+
+    return step
+
+
+def of_good_executor_configuration(_: World, request: Request) -> None:
+    good = {
+        "name": str(uuid4()),
+        "baseUrl": CLOSED_URL,
+        "endpoints": [{"name": "screen", "path": "/checks", "method": "POST"}],
+        "authentication": {"type": "bearer", "config": {"token": "a secret"}},
+    }
+    request.body = {**request.body, **good}
+
+
+def of_taken_executor_configuration_name(world: World, request: Request) -> None:
+    taken = f"Taken {uuid4()}"
+    world.api.executor_configuration(name=taken)
+    request.body = {**request.body, "name": taken}
+
+
+def of_description_only(_: World, request: Request) -> None:
+    request.body = {"description": str(uuid4())}
 
 
 # ANCHOR steps provider-configurations
@@ -511,6 +559,81 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     },
     #
     # ANCHOR rows executor-configurations
+    "listExecutorConfigurations": {
+        200: [without_cursor],
+        400: [over_the_limit],
+        401: [no_key],
+        500: [without_cursor, no_database],
+    },
+    "createExecutorConfiguration": {
+        201: [of_good_executor_configuration],
+        400: [of_no_name],
+        401: [no_key],
+        409: [of_good_executor_configuration, of_taken_executor_configuration_name],
+        413: [too_large],
+        500: [of_good_executor_configuration, no_database],
+    },
+    "getExecutorConfiguration": {
+        200: [of_executor_configuration("tested")],
+        400: [of_no_uuid],
+        401: [no_key],
+        404: [],
+        500: [no_database],
+    },
+    "updateExecutorConfiguration": {
+        200: [of_executor_configuration("configured"), of_description_only],
+        400: [of_executor_configuration("configured"), of_no_object],
+        401: [of_executor_configuration("configured"), no_key],
+        404: [of_description_only],
+        409: [of_executor_configuration("configured"), of_description_only, if_it_is_in_another_state],
+        413: [of_executor_configuration("configured"), too_large],
+        422: [of_executor_configuration("tested"), of_description_only],
+        500: [of_executor_configuration("configured"), of_description_only, no_database],
+    },
+    "deleteExecutorConfiguration": {
+        204: [of_executor_configuration("disabled")],
+        400: [of_no_uuid],
+        401: [of_executor_configuration("configured"), no_key],
+        404: [],
+        409: [of_executor_configuration("configured"), if_it_is_in_another_state],
+        422: [of_executor_configuration("tested")],
+        500: [of_executor_configuration("configured"), no_database],
+    },
+    "testExecutorConfiguration": {
+        200: [of_executor_configuration("configured")],
+        400: [of_no_uuid],
+        401: [of_executor_configuration("configured"), no_key],
+        404: [],
+        422: [of_executor_configuration_of_refused_address],
+        500: [of_executor_configuration("configured"), no_database],
+    },
+    "activateExecutorConfiguration": {
+        200: [of_executor_configuration("tested")],
+        400: [of_no_uuid],
+        401: [of_executor_configuration("tested"), no_key],
+        404: [],
+        409: [of_executor_configuration("tested"), executor_configuration_overtaken_by("activate")],
+        422: [of_executor_configuration("configured")],
+        500: [of_executor_configuration("tested"), no_database],
+    },
+    "disableExecutorConfiguration": {
+        200: [of_executor_configuration("active")],
+        400: [of_no_uuid],
+        401: [of_executor_configuration("active"), no_key],
+        404: [],
+        409: [of_used_executor_configuration],
+        422: [of_executor_configuration("disabled")],
+        500: [of_executor_configuration("active"), no_database],
+    },
+    "enableExecutorConfiguration": {
+        200: [of_executor_configuration("disabled")],
+        400: [of_no_uuid],
+        401: [of_executor_configuration("disabled"), no_key],
+        404: [],
+        409: [of_executor_configuration("disabled"), executor_configuration_overtaken_by("enable")],
+        422: [of_executor_configuration("active")],
+        500: [of_executor_configuration("disabled"), no_database],
+    },
     #
     # ANCHOR rows provider-configurations
     "listProviderConfigurations": {

@@ -1,0 +1,712 @@
+"""The rules of executor configurations over the API: life, secrets, tests, use, lists; also two at once."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from tests.conformance.conftest import (
+    CLOSED_URL,
+    EXECUTOR_CONFIGURATION_WAYS,
+    REFUSED_URL,
+    Answer,
+    Api,
+    World,
+    list_path,
+    read_page,
+    read_pages,
+    refused_field,
+    standing_still,
+    until,
+)
+
+CONFIGURATIONS = "/v1/executors"
+MASK = "********"
+CANARY = "canary-secret-7a2e"
+SCREEN = {"name": "screen", "path": "/checks", "method": "POST"}
+LOOK = {"name": "look", "path": "checks/1?full=true", "method": "GET", "timeout": 5}
+STATUSES = list(EXECUTOR_CONFIGURATION_WAYS)
+
+Json = dict[str, Any]
+
+
+def path_of(id_: str, way: str = "") -> str:
+    return f"{CONFIGURATIONS}/{id_}{way and '/'}{way}"
+
+
+def get(api: Api, id_: str) -> Any:
+    return api.expect(200, "GET", path_of(id_)).json()
+
+
+def tag(api: Api, id_: str) -> str:
+    return api.expect(200, "GET", path_of(id_)).headers["etag"]
+
+
+def patch(api: Api, id_: str, **members: Any) -> Any:
+    return api.expect(200, "PATCH", path_of(id_), members).json()
+
+
+def check(api: Api, id_: str) -> Any:
+    """Test the configuration."""
+    return api.expect(200, "POST", path_of(id_, "test")).json()
+
+
+def code(api: Api, status: int, method: str, path: str, body: Any = None, **headers: str) -> str:
+    """The code of a refusal."""
+    return str(api.expect(status, method, path, body, **headers).json()["code"])
+
+
+def bearer(token: str) -> Json:
+    return {"type": "bearer", "config": {"token": token}}
+
+
+def body_with(**members: Any) -> Json:
+    """A creation, good but for these members; one that is None is left out."""
+    good = {
+        "name": "Refused",
+        "baseUrl": CLOSED_URL,
+        "endpoints": [SCREEN],
+        "authentication": {"type": "none"},
+        **members,
+    }
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def refused(api: Api, answered: int, **members: Any) -> tuple[str, Json]:
+    """The code and the fields of a creation that is refused."""
+    answer = api.expect(answered, "POST", CONFIGURATIONS, body_with(**members)).json()
+    return answer["code"], answer.get("fields", {})
+
+
+def at_once(world: World, *requests: tuple[str, str, Any]) -> list[Answer]:
+    """The answers to requests that have all read before any of them writes."""
+    with world.held_writer():
+        asked = [world.api.begin(*request) for request in requests]
+        until(lambda: world.waiting_writes() == len(requests))
+    return [answer.result() for answer in asked]
+
+
+def rows(world: World, statement: str, *parameters: str) -> list[Any]:
+    """What a table has: for what no operation tells."""
+
+    def read(connection: Any) -> list[Any]:
+        return list(connection.exec_driver_sql(statement, parameters))
+
+    return world._portal.call(world._store.read, read)
+
+
+def audited(world: World, id_: str) -> list[tuple[str, str, str, Json]]:
+    """Type, action, result and context of the audit events of a configuration."""
+    found = rows(
+        world,
+        "SELECT event_type, action, result, context FROM audit_events"
+        " WHERE resource_type = 'executor_config' AND resource_id = ? ORDER BY sequence",
+        id_,
+    )
+    return [(type_, action, result, json.loads(context)) for type_, action, result, context in found]
+
+
+def last_test(world: World, id_: str) -> Any:
+    [row] = rows(world, "SELECT last_test FROM executor_configurations WHERE id = ?", id_)
+    return row[0] and json.loads(row[0])
+
+
+class TestCreation:
+    def test_a_new_configuration_is_configured(self, api: Api) -> None:
+        """What was left out has its default, and `Location` leads to the configuration."""
+        body = {
+            "name": "Bare",
+            "baseUrl": CLOSED_URL,
+            "endpoints": [SCREEN, LOOK],
+            "authentication": {"type": "none"},
+        }
+
+        created = api.expect(201, "POST", CONFIGURATIONS, body)
+
+        output = created.json()
+        assert output == {**output, "name": "Bare", "status": "configured"}
+        assert output.keys() == {"id", "name", "status", "createdAt"}
+        read = api.expect(200, "GET", created.headers["location"])
+        assert read.headers["etag"] == created.headers["etag"]
+        assert read.json() == {
+            **body,
+            "endpoints": [{**SCREEN, "timeout": 30}, LOOK],
+            "authentication": {"type": "none", "config": {}},
+            "id": output["id"],
+            "description": "",
+            "status": "configured",
+            "metadata": {},
+            "createdAt": output["createdAt"],
+            "updatedAt": output["createdAt"],
+            "lastTestedAt": None,
+        }
+
+    @pytest.mark.parametrize(
+        ("members", "refusal", "field"),
+        [
+            ({"name": None}, "FLK-0260", "name"),
+            ({"name": ""}, "FLK-0260", "name"),
+            ({"name": " \t"}, "FLK-0260", "name"),
+            ({"name": "é" * 101}, "FLK-0261", "name"),
+            ({"name": 7}, "FLK-0001", "name"),
+            ({"baseUrl": None}, "FLK-0262", "baseUrl"),
+            ({"baseUrl": ""}, "FLK-0262", "baseUrl"),
+            ({"baseUrl": "screening.example"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "ftp://screening.example"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": f"https://ada:{CANARY}@screening.example"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://screening.example/v1?key=1"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://screening.example/v1#top"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://screening.example:99999"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://screening..example"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://[::1"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://screening.example/" + "x" * 475}, "FLK-0264", "baseUrl"),
+            ({"endpoints": None}, "FLK-0265", "endpoints"),
+            ({"endpoints": []}, "FLK-0265", "endpoints"),
+            ({"endpoints": {}}, "FLK-0001", "endpoints"),
+            ({"endpoints": [{**SCREEN, "name": f"n{i}"} for i in range(51)]}, "FLK-0001", "endpoints"),
+            ({"authentication": None}, "FLK-0266", "authentication"),
+            ({"description": "é" * 501}, "FLK-0267", "description"),
+            ({"authentication": {}}, "FLK-0268", "authentication.type"),
+            ({"authentication": {"config": {}}}, "FLK-0268", "authentication.type"),
+            ({"authentication": {"type": "kerberos"}}, "FLK-0269", "authentication.type"),
+            ({"authentication": {"type": 7}}, "FLK-0269", "authentication.type"),
+            ({"authentication": {"type": "bearer"}}, "FLK-0269", "authentication.config.token"),
+            ({"authentication": {"type": "bearer", "config": {}}}, "FLK-0269", "authentication.config.token"),
+            ({"authentication": bearer("")}, "FLK-0269", "authentication.config.token"),
+            ({"authentication": bearer(MASK)}, "FLK-0269", "authentication.config.token"),
+            ({"authentication": {"type": "none", "config": {"a": 1}}}, "FLK-0269", "authentication.config.a"),
+            ({"authentication": bearer(f"a\n{CANARY}")}, "FLK-0269", "authentication.config"),
+            ({"endpoints": [{**SCREEN, "name": ""}]}, "FLK-0270", "endpoints[0].name"),
+            ({"endpoints": [{**SCREEN, "name": " "}]}, "FLK-0270", "endpoints[0].name"),
+            ({"endpoints": [{**SCREEN, "name": "é" * 51}]}, "FLK-0270", "endpoints[0].name"),
+            ({"endpoints": [{"path": "/", "method": "GET"}]}, "FLK-0270", "endpoints[0].name"),
+            ({"endpoints": [LOOK, SCREEN, SCREEN]}, "FLK-0270", "endpoints[2].name"),
+            ({"endpoints": [{**SCREEN, "path": ""}]}, "FLK-0271", "endpoints[0].path"),
+            ({"endpoints": [{**SCREEN, "path": "x" * 201}]}, "FLK-0271", "endpoints[0].path"),
+            ({"endpoints": [{**SCREEN, "path": "/checks#top"}]}, "FLK-0271", "endpoints[0].path"),
+            ({"endpoints": [{**SCREEN, "path": "/checks/../../admin"}]}, "FLK-0271", "endpoints[0].path"),
+            ({"endpoints": [{**SCREEN, "path": "/%252e%252E/admin"}]}, "FLK-0271", "endpoints[0].path"),
+            ({"endpoints": [LOOK, {"name": "a", "method": "GET"}]}, "FLK-0271", "endpoints[1].path"),
+            ({"endpoints": [{"name": "a", "path": "/"}]}, "FLK-0272", "endpoints[0].method"),
+            ({"endpoints": [{**SCREEN, "method": "HEAD"}]}, "FLK-0273", "endpoints[0].method"),
+            ({"endpoints": [{**SCREEN, "method": "post"}]}, "FLK-0273", "endpoints[0].method"),
+            ({"endpoints": [{**SCREEN, "method": 7}]}, "FLK-0273", "endpoints[0].method"),
+            ({"endpoints": [{**SCREEN, "timeout": 0}]}, "FLK-0001", "endpoints[0].timeout"),
+            ({"endpoints": [{**SCREEN, "timeout": 301}]}, "FLK-0001", "endpoints[0].timeout"),
+            ({"endpoints": [{**SCREEN, "owner": "ada"}]}, "FLK-0300", "endpoints[0].owner"),
+            ({"status": "active"}, "FLK-0300", "status"),
+            ({"metadata": "x"}, "FLK-0001", "metadata"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_by_its_field(
+        self, api: Api, members: Json, refusal: str, field: str
+    ) -> None:
+        """Each with the code that the field has for it, and without what was sent."""
+        answer = api.expect(400, "POST", CONFIGURATIONS, body_with(**members))
+
+        assert (answer.json()["code"], answer.json()["fields"].keys()) == (refusal, {field})
+        assert CANARY.encode() not in answer.body
+
+    @pytest.mark.parametrize(
+        "authentication",
+        [
+            {"type": "none", "config": {}},
+            {"type": "api_key", "config": {"key": CANARY, "header": "X-Token", "prefix": "Key"}},
+            {"type": "api_key", "config": {"key": CANARY, "header_name": "key", "location": "query"}},
+            bearer(CANARY),
+            {"type": "basic", "config": {"username": "ada", "password": CANARY}},
+            {
+                "type": "oidc_client_credentials",
+                "config": {
+                    "issuer_url": CLOSED_URL,
+                    "client_id": "flowker",
+                    "client_secret": CANARY,
+                    "scopes": ["checks"],
+                    "audience": "screening",
+                },
+            },
+            {
+                "type": "oidc_user",
+                "config": {
+                    "issuer_url": CLOSED_URL,
+                    "client_id": "flowker",
+                    "username": "ada",
+                    "password": CANARY,
+                },
+            },
+        ],
+        ids=lambda authentication: authentication["type"],
+    )
+    def test_every_authentication_is_kept_and_its_secrets_are_not_shown(self, api: Api, authentication: Json) -> None:
+        """Masked, and everything else as it was sent."""
+        id_ = api.executor_configuration(authentication=authentication)
+
+        shown = json.dumps(authentication).replace(CANARY, MASK)
+        assert get(api, id_)["authentication"] == json.loads(shown)
+
+    def test_a_bound_is_reached(self, api: Api) -> None:
+        """Of characters, not of bytes."""
+        endpoints = [{**SCREEN, "name": f"{i:02}" + "😀" * 48, "path": "/" + "é" * 199} for i in range(50)]
+        url = "https://screening.example/" + "x" * 474
+        id_ = api.executor_configuration(name="😀" * 100, description="😀" * 500, endpoints=endpoints, baseUrl=url)
+
+        found = get(api, id_)
+        assert (len(found["name"]), len(found["description"]), len(found["baseUrl"])) == (100, 500, 500)
+        assert [(len(one["name"]), len(one["path"])) for one in found["endpoints"]] == [(50, 200)] * 50
+
+    def test_numbers_keep_every_digit(self, api: Api) -> None:
+        """In the metadata."""
+        id_ = api.executor_configuration()
+
+        updated = api.expect(200, "PATCH", path_of(id_), b'{"metadata":{"fee":100.10}}')
+
+        for answer in (updated, api.expect(200, "GET", path_of(id_))):
+            assert '"metadata":{"fee":100.10}' in answer.body.decode()
+
+    def test_a_name_belongs_to_one_configuration(self, api: Api) -> None:
+        """Whatever would give it to a second is refused; to keep one's own in an update is not."""
+        taken, other = api.executor_configuration(), api.executor_configuration()
+        name = get(api, taken)["name"]
+
+        assert refused(api, 409, name=name) == ("FLK-0251", {})
+        assert code(api, 409, "PATCH", path_of(other), {"name": name}) == "FLK-0251"
+        assert patch(api, taken, name=name, description="Mine.")["name"] == name
+
+    def test_of_two_creations_with_one_name_at_once_one_wins(self, world: World) -> None:
+        """A name that both found free is given once."""
+        body = body_with(name="Wanted by two")
+
+        answers = at_once(world, ("POST", CONFIGURATIONS, body), ("POST", CONFIGURATIONS, body))
+
+        assert sorted(answer.status for answer in answers) == [201, 409]
+
+
+class TestUpdate:
+    def test_the_members_that_are_given_replace_and_the_others_stay(self, api: Api) -> None:
+        """Each as a whole: what new endpoints or new metadata leave out is gone."""
+        id_ = api.executor_configuration(
+            description="First.", endpoints=[SCREEN, LOOK], metadata={"owner": "ada", "tier": 1}
+        )
+        before = get(api, id_)
+
+        one = patch(api, id_, description="Second.")
+        two = patch(api, id_, baseUrl=f"{CLOSED_URL}/v2", endpoints=[LOOK], metadata={"tier": 2})
+
+        assert one == {**before, "description": "Second.", "updatedAt": one["updatedAt"]}
+        replaced = {"baseUrl": f"{CLOSED_URL}/v2", "endpoints": [LOOK], "metadata": {"tier": 2}}
+        assert two == {**one, **replaced, "updatedAt": two["updatedAt"]}
+        assert before["updatedAt"] < one["updatedAt"] < two["updatedAt"]
+        assert two == get(api, id_)
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {},
+            {"description": ""},
+            {"metadata": {"b": 1, "a": 2}, "endpoints": [{**SCREEN, "timeout": 30}]},
+            {"authentication": bearer(MASK)},
+            {"authentication": bearer(CANARY)},
+        ],
+    )
+    def test_what_changes_nothing_is_no_change(self, world: World, members: Json) -> None:
+        """Neither a state of its own nor an audit event: also with a mask, or the secret itself, sent again."""
+        id_ = world.api.executor_configuration(authentication=bearer(CANARY), metadata={"a": 2, "b": 1})
+        before = world.api.expect(200, "GET", path_of(id_))
+
+        same = world.api.expect(200, "PATCH", path_of(id_), members)
+
+        assert (same.body, same.headers["etag"]) == (before.body, before.headers["etag"])
+        assert len(audited(world, id_)) == 1
+
+    @pytest.mark.parametrize(
+        ("members", "refusal", "field"),
+        [
+            ({"status": "active"}, "FLK-0300", "status"),
+            ({"name": " "}, "FLK-0260", "name"),
+            ({"name": "x" * 101}, "FLK-0261", "name"),
+            ({"baseUrl": ""}, "FLK-0262", "baseUrl"),
+            ({"baseUrl": "https://a..b"}, "FLK-0263", "baseUrl"),
+            ({"baseUrl": "https://a/" + "x" * 491}, "FLK-0264", "baseUrl"),
+            ({"endpoints": []}, "FLK-0265", "endpoints"),
+            ({"endpoints": [SCREEN, SCREEN]}, "FLK-0270", "endpoints[1].name"),
+            ({"endpoints": [{**SCREEN, "path": "/.."}]}, "FLK-0271", "endpoints[0].path"),
+            ({"description": "x" * 501}, "FLK-0267", "description"),
+            ({"description": None}, "FLK-0001", "description"),
+            ({"authentication": {}}, "FLK-0268", "authentication.type"),
+            (
+                {"authentication": {"type": "basic", "config": {"username": "a", "password": MASK}}},
+                "FLK-0269",
+                "authentication.config.password",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_by_its_field(
+        self, api: Api, members: Json, refusal: str, field: str
+    ) -> None:
+        """As on creation; a mask stands for a secret of its own place only."""
+        id_ = api.executor_configuration(authentication=bearer(CANARY))
+        before = get(api, id_)
+
+        answer = api.expect(400, "PATCH", path_of(id_), members).json()
+
+        assert (answer["code"], answer["fields"].keys()) == (refusal, {field})
+        assert get(api, id_) == before
+
+    def test_of_two_updates_at_once_one_wins(self, world: World) -> None:
+        """The other, which has not seen the first one's change, is told to read it."""
+        id_ = world.api.executor_configuration()
+        path = path_of(id_)
+
+        answers = at_once(world, ("PATCH", path, {"description": "mine"}), ("PATCH", path, {"description": "yours"}))
+
+        by_status = {answer.status: answer.json() for answer in answers}
+        assert by_status.keys() == {200, 409}
+        assert by_status[409]["code"] == "FLK-0350"
+        assert get(world.api, id_) == by_status[200]
+
+    def test_an_update_that_was_overtaken_by_a_test_is_refused(self, world: World) -> None:
+        """What was tested would be another than what is stored."""
+        id_ = world.executor_configuration("configured")
+        world.overtake(lambda: check(world.api, id_))
+
+        assert code(world.api, 409, "PATCH", path_of(id_), {"description": "late"}) == "FLK-0350"
+        assert get(world.api, id_)["status"] == "tested"
+
+    def test_a_change_that_was_overtaken_by_a_deletion_finds_nothing(self, world: World) -> None:
+        """It is not told to read again what is not there."""
+        path = path_of(world.api.executor_configuration())
+        world.overtake(lambda: world.api.expect(204, "DELETE", path))
+
+        assert code(world.api, 404, "PATCH", path, {"description": "late"}) == "FLK-0250"
+
+    @pytest.mark.parametrize(
+        ("method", "body", "status"), [("PATCH", {"description": "x"}, 200), ("DELETE", None, 204)]
+    )
+    def test_a_condition_names_the_state_that_is_meant(self, api: Api, method: str, body: Any, status: int) -> None:
+        """RFC 9110: in another state nothing happens, and the answer tells which it is."""
+        id_ = api.executor_configuration()
+        seen = tag(api, id_)
+        patch(api, id_, metadata={"changed": "meanwhile"})
+
+        refusal = api.expect(409, method, path_of(id_), body, If_Match=seen)
+
+        assert refusal.json()["code"] == "FLK-0350"
+        assert refusal.headers["etag"] == tag(api, id_)
+        api.expect(status, method, path_of(id_), body, If_Match=f'"other", {tag(api, id_)}')
+
+
+class TestLife:
+    @pytest.mark.parametrize("way", ["activate", "disable", "enable"])
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_a_move_leads_from_one_status_only(self, world: World, status: str, way: str) -> None:
+        """Every other is refused and changes nothing."""
+        id_ = world.executor_configuration(status)
+        before = get(world.api, id_)
+
+        moved = world.api.ask("POST", path_of(id_, way))
+
+        then = {("tested", "activate"): "active", ("active", "disable"): "disabled", ("disabled", "enable"): "active"}
+        if (status, way) in then:
+            assert moved.json() == {**before, "status": then[status, way], "updatedAt": moved.json()["updatedAt"]}
+            assert (moved.status, moved.headers["etag"]) == (200, tag(world.api, id_))
+        else:
+            assert (moved.status, moved.json()["code"]) == (422, "FLK-0252")
+        assert get(world.api, id_) == (moved.json() if moved.status == 200 else before)
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_it_is_changed_until_it_is_tested(self, world: World, status: str) -> None:
+        """What was tested is what is called."""
+        id_ = world.executor_configuration(status)
+
+        answer = world.api.ask("PATCH", path_of(id_), {"description": "Changed."})
+
+        assert answer.status == (200 if status == "configured" else 422)
+        assert status == "configured" or answer.json()["code"] == "FLK-0252"
+        assert get(world.api, id_)["description"] == ("Changed." if status == "configured" else "")
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_it_is_deleted_while_it_is_neither_tested_nor_active(self, world: World, status: str) -> None:
+        """Then its name is free again, and no operation finds it."""
+        id_ = world.executor_configuration(status)
+        name = get(world.api, id_)["name"]
+
+        if status in {"tested", "active"}:
+            assert code(world.api, 422, "DELETE", path_of(id_)) == "FLK-0252"
+            assert get(world.api, id_)["status"] == status
+            return
+        assert world.api.expect(204, "DELETE", path_of(id_)).body == b""
+        for method, way, body in (
+            ("GET", "", None),
+            ("PATCH", "", {}),
+            ("DELETE", "", None),
+            ("POST", "test", None),
+            ("POST", "activate", None),
+            ("POST", "disable", None),
+            ("POST", "enable", None),
+        ):
+            assert code(world.api, 404, method, path_of(id_, way), body) == "FLK-0250"
+        world.api.executor_configuration(name=name)
+
+    def test_every_change_makes_another_state(self, world: World) -> None:
+        """Also a test, which shows in `lastTestedAt`. The `ETag` of an answer is that of the next read."""
+        id_ = world.executor_configuration("configured")
+        tags = [tag(world.api, id_)]
+        for method, way, body in (
+            ("PATCH", "", {"name": f"Renamed {id_}"}),
+            ("POST", "test", None),
+            ("POST", "activate", None),
+            ("POST", "test", None),
+            ("POST", "disable", None),
+            ("POST", "enable", None),
+        ):
+            answer = world.api.expect(200, method, path_of(id_, way), body)
+            tags.append(tag(world.api, id_))
+            assert way == "test" or answer.headers["etag"] == tags[-1]
+
+        assert len(set(tags)) == 7
+
+    @pytest.mark.parametrize(
+        ("status", "way"), [("tested", "activate"), ("active", "disable"), ("disabled", "enable")]
+    )
+    def test_of_two_at_once_one_wins(self, world: World, status: str, way: str) -> None:
+        """The other is told that it changed."""
+        id_ = world.executor_configuration(status)
+
+        answers = at_once(world, *[("POST", path_of(id_, way), None)] * 2)
+
+        by_status = {answer.status: answer.json() for answer in answers}
+        assert by_status.keys() == {200, 409}
+        assert by_status[409]["code"] == "FLK-0350"
+
+    def test_an_id_may_be_written_in_capitals(self, world: World) -> None:
+        """RFC 9562: a UUID is the same in either case."""
+        id_ = world.executor_configuration("configured")
+
+        assert get(world.api, id_.upper())["id"] == id_
+        for method, way, status in (
+            ("POST", "test", 200),
+            ("POST", "activate", 200),
+            ("POST", "disable", 200),
+            ("DELETE", "", 204),
+        ):
+            world.api.expect(status, method, path_of(id_.upper(), way))
+
+
+class TestSecrets:
+    def test_they_are_shown_as_masks_in_every_answer(self, world: World) -> None:
+        """Whatever is done."""
+        api = world.api
+        id_ = world.executor_configuration("configured", authentication=bearer(CANARY))
+
+        answers = [
+            api.expect(200, "GET", path_of(id_)),
+            api.expect(200, "PATCH", path_of(id_), {"description": "x"}),
+            api.expect(200, "POST", path_of(id_, "test")),
+            api.expect(200, "POST", path_of(id_, "activate")),
+            api.expect(200, "POST", path_of(id_, "disable")),
+            api.expect(200, "POST", path_of(id_, "enable")),
+            api.expect(200, "GET", f"{CONFIGURATIONS}?limit=1"),
+        ]
+
+        assert [answer.body for answer in answers if CANARY.encode() in answer.body] == []
+        assert answers[0].json()["authentication"] == bearer(MASK)
+
+    def test_they_are_neither_in_the_store_nor_in_the_audit_trail_nor_in_the_log(
+        self, new_world: World, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Whatever is done to them: created, changed, refused, tested, deleted."""
+        api = new_world.api
+        id_ = api.executor_configuration(authentication=bearer(CANARY))
+        patch(api, id_, authentication={"type": "api_key", "config": {"key": f"{CANARY}-2"}})
+        api.expect(400, "PATCH", path_of(id_), {"authentication": bearer(f"{CANARY}\n")})
+        check(api, id_)
+        stored = rows(new_world, "SELECT authentication FROM executor_configurations")
+        api.expect(204, "DELETE", path_of(id_))
+
+        logged = "".join(capfd.readouterr())
+        files = b"".join(path.read_bytes() for path in new_world._home.iterdir())
+        assert "deleteExecutorConfiguration" in logged
+        assert "EXECUTOR_CONFIG_TEST_FAILED" in files.decode(errors="ignore")
+        assert json.loads(stored[0][0])["config"]["key"].startswith("sealed:")
+        assert CANARY not in logged
+        assert CANARY.encode() not in files
+
+    def test_a_mask_that_comes_back_keeps_what_is_stored(self, api: Api, httpserver: HTTPServer) -> None:
+        """Who reads, changes a member and writes all of it back still calls with the old secret."""
+        httpserver.expect_request("/").respond_with_json({})
+        key = {"type": "api_key", "config": {"key": CANARY}}
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=key)
+        read = get(api, id_)["authentication"]
+
+        patch(api, id_, authentication={**read, "config": {**read["config"], "header": "X-Other"}})
+        check(api, id_)
+
+        assert [request.headers.get("X-Other") for request, _ in httpserver.log] == [None, CANARY]
+
+    def test_a_new_secret_replaces_the_old_one(self, api: Api, httpserver: HTTPServer) -> None:
+        """From the next call on."""
+        httpserver.expect_request("/").respond_with_json({})
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer("old"))
+
+        patch(api, id_, authentication=bearer("new"))
+        check(api, id_)
+
+        assert httpserver.log[-1][0].headers["Authorization"] == "Bearer new"
+
+
+class TestConnectivity:
+    def test_a_far_side_that_works_makes_it_tested(self, world: World, httpserver: HTTPServer) -> None:
+        """With its stages and times, which are kept."""
+        api = world.api
+        httpserver.expect_request("/").respond_with_json({})
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer(CANARY))
+        before = get(api, id_)
+
+        result = check(api, id_)
+
+        assert result["overallStatus"] == "passed"
+        assert [(stage["name"], stage["status"]) for stage in result["stages"]] == [
+            ("dns_resolution", "passed"),
+            ("connectivity", "passed"),
+            ("authentication", "passed"),
+            ("end_to_end", "passed"),
+        ]
+        assert before["updatedAt"] <= result["startedAt"] <= result["completedAt"]
+        assert last_test(world, id_) == result
+        tested = {"status": "tested", "updatedAt": result["completedAt"], "lastTestedAt": result["completedAt"]}
+        assert get(api, id_) == {**before, **tested}
+
+    def test_what_stands_at_the_base_url_proves_nothing(self, api: Api, httpserver: HTTPServer) -> None:
+        """Many far sides have nothing there: it is the endpoints below it that are called."""
+        httpserver.expect_request("/v1").respond_with_json({}, status=404)
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/v1"), authentication=bearer(CANARY))
+
+        result = check(api, id_)
+
+        assert (result["overallStatus"], result["stages"][3]["status"]) == ("partial", "failed")
+        assert get(api, id_)["status"] == "tested"
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_a_failure_takes_back_what_is_not_in_use(self, world: World, httpserver: HTTPServer, status: str) -> None:
+        """Credentials that are refused fail a test, which is answered with 200 all the same."""
+        httpserver.expect_request("/").respond_with_json({})
+        id_ = world.api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer(CANARY))
+        for way in EXECUTOR_CONFIGURATION_WAYS[status]:
+            world.api.expect(200, "POST", path_of(id_, way))
+        before = get(world.api, id_)
+        httpserver.clear()
+        httpserver.expect_request("/").respond_with_json({}, status=401)
+
+        result = check(world.api, id_)
+
+        assert result["stages"][2]["error"].startswith("FLK-0282: ")
+        after = get(world.api, id_)
+        assert after["status"] == ("configured" if status == "tested" else status)
+        assert after["lastTestedAt"] == result["completedAt"]
+        assert after["updatedAt"] == (result["completedAt"] if status == "tested" else before["updatedAt"])
+        assert last_test(world, id_) == result
+
+    @pytest.mark.parametrize("status", ["tested", "active", "disabled"])
+    def test_a_success_changes_nothing_of_what_was_tested_before(self, world: World, status: str) -> None:
+        """But when it was tested last."""
+        id_ = world.executor_configuration(status)
+        before = get(world.api, id_)
+
+        result = check(world.api, id_)
+
+        assert get(world.api, id_) == {**before, "lastTestedAt": result["completedAt"]}
+
+    def test_an_address_that_is_not_allowed_is_not_called(self, world: World) -> None:
+        """Neither is its port told, nor whether somebody listens; the attempt is kept and audited."""
+        id_ = world.api.executor_configuration(baseUrl=REFUSED_URL)
+
+        assert code(world.api, 422, "POST", path_of(id_, "test")) == "FLK-0341"
+
+        kept = last_test(world, id_)
+        assert (kept["overallStatus"], kept["stages"]) == ("failed", [])
+        assert get(world.api, id_)["lastTestedAt"] == kept["completedAt"]
+        assert get(world.api, id_)["status"] == "configured"
+        assert [event[:3] for event in audited(world, id_)][1:] == [
+            ("EXECUTOR_CONFIG_TEST_FAILED", "EXECUTE", "FAILED")
+        ]
+
+    def test_a_result_is_not_kept_with_what_it_was_not_made_with(self, world: World) -> None:
+        """The caller gets it, and the audit trail has it."""
+        id_ = world.executor_configuration("configured")
+        world.overtake(lambda: patch(world.api, id_, description="Changed meanwhile."))
+
+        check(world.api, id_)
+
+        assert last_test(world, id_) is None
+        after = get(world.api, id_)
+        assert (after["status"], after["lastTestedAt"]) == ("configured", None)
+        assert [event[0] for event in audited(world, id_)] == [
+            "EXECUTOR_CONFIG_CREATED",
+            "EXECUTOR_CONFIG_UPDATED",
+            "EXECUTOR_CONFIG_TESTED",
+        ]
+
+    def test_a_test_of_what_is_deleted_meanwhile_finds_nothing(self, world: World) -> None:
+        """That its credentials were sent is audited all the same."""
+        id_ = world.api.executor_configuration()
+        world.overtake(lambda: world.api.expect(204, "DELETE", path_of(id_)))
+
+        assert code(world.api, 404, "POST", path_of(id_, "test")) == "FLK-0250"
+        assert [event[0] for event in audited(world, id_)][1:] == [
+            "EXECUTOR_CONFIG_DELETED",
+            "EXECUTOR_CONFIG_TEST_FAILED",
+        ]
+
+
+class TestAudit:
+    def test_every_change_is_audited_with_what_was_before_and_after(self, world: World) -> None:
+        """Secrets as masks: that one was replaced is seen, and not what it is."""
+        api = world.api
+        id_ = world.executor_configuration("configured", authentication=bearer("old"), name="Audited")
+        patch(api, id_, authentication=bearer("new"), name="Audited (new)")
+        check(api, id_)
+        for way in ("activate", "test", "disable", "enable", "disable"):
+            api.expect(200, "POST", path_of(id_, way))
+        api.expect(204, "DELETE", path_of(id_))
+
+        events = audited(world, id_)
+
+        assert [event[:3] for event in events] == [
+            ("EXECUTOR_CONFIG_CREATED", "CREATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_UPDATED", "UPDATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_TESTED", "EXECUTE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_ACTIVATED", "ACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_TESTED", "EXECUTE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_DISABLED", "DEACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_ENABLED", "ACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_DISABLED", "DEACTIVATE", "SUCCESS"),
+            ("EXECUTOR_CONFIG_DELETED", "DELETE", "SUCCESS"),
+        ]
+        created, updated, tested, activated, tested_again, *moved = [event[3] for event in events]
+        assert created["changes"]["authentication"] == {"before": None, "after": bearer(MASK)}
+        assert created["changes"]["endpoints"]["after"] == [{**SCREEN, "timeout": 30}]
+        assert updated["changes"] == {
+            "name": {"before": "Audited", "after": "Audited (new)"},
+            "authentication": {"before": bearer(MASK), "after": bearer(MASK)},
+        }
+        assert tested["changes"] == {"status": {"before": "configured", "after": "tested"}}
+        assert (tested["overallStatus"], set(tested["stages"].values())) == ("passed", {"passed"})
+        assert activated["changes"] == {"status": {"before": "tested", "after": "active"}}
+        assert tested_again["changes"] == {}
+        assert [context["status"] for context in moved] == ["disabled", "active", "disabled", "disabled"]
+
+    def test_no_refusal_is_audited(self, world: World) -> None:
+        """Nothing was changed."""
+        id_ = world.executor_configuration("tested")
+        before = world.count("audit_events")
+
+        refused(world.api, 400, baseUrl="x")
+        world.api.expect(422, "PATCH", path_of(id_), {"description": "late"})
+        world.api.expect(422, "DELETE", path_of(id_))
+        world.api.expect(422, "POST", path_of(id_, "enable"))
+
+        assert world.count("audit_events") == before
