@@ -159,11 +159,7 @@ def without_password(url: str) -> str:
 def is_unreadable(error: BaseException) -> bool:
     """Whether something that is stored cannot be read, and not the store cannot be reached."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, sqlite3.DatabaseError):
-        return False
-    if hasattr(cause, "sqlite_errorcode"):
-        return cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
-    return str(cause).startswith("Could not decode to UTF-8")  # The driver's own finding, which has no code.
+    return cause is not None and (sqlite.is_unreadable(cause) or postgresql.is_unreadable(cause))
 
 
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:

@@ -108,6 +108,15 @@ def path_beside(url: str, suffix: str) -> Path:
     return Path(f"{path.resolve() if path.is_symlink() else path}{suffix}")
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Whether this error says that something that is stored cannot be read."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    if hasattr(error, "sqlite_errorcode"):
+        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
+    return str(error).startswith("Could not decode to UTF-8")  # The driver's own finding, which has no code.
+
+
 _WRITER_PRAGMAS: Final = (
     "synchronous=FULL",
     "foreign_keys=ON",
