@@ -49,12 +49,31 @@ class PostgresqlServer:
         finally:
             self._drop(name)
 
+    def cut_off(self, url: str) -> None:
+        """Take a database away: its connections end, and nobody gets a new one."""
+        name = _database_of(url)
+        self._connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self._end_connections(name)
+
+    def let_in(self, url: str) -> None:
+        """Give a database back that was taken away."""
+        self._connection.execute(f"ALTER DATABASE {_database_of(url)} ALLOW_CONNECTIONS true")
+
+    def end_connections(self, url: str) -> None:
+        """As when the server was started anew, or somebody in between forgot them."""
+        self._end_connections(_database_of(url))
+
     def url_of(self, database: str) -> str:
         return urlsplit(self._url)._replace(path=f"/{database}").geturl()
 
     def close(self) -> None:
         self._drop(self._migrated)
         self._connection.close()
+
+    def _end_connections(self, name: str) -> None:
+        self._connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
 
     def _new(self, template: str) -> str:
         name = f"flowker_test_{os.getpid()}_{next(self._numbers)}"
@@ -81,6 +100,10 @@ def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
     """A database without rows, for one test."""
     with postgresql_server.database() as url:
         yield url
+
+
+def _database_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
 
 
 @contextmanager

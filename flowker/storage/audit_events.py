@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, asc, bindparam, desc, func, select, union_all
+from sqlalchemy import Connection, asc, bindparam, desc, func, select
 
 from flowker import jsontext
 from flowker.domain.audit import (
@@ -24,6 +24,7 @@ from flowker.domain.audit import (
     seal,
 )
 from flowker.domain.errors import AuditEventNotFound
+from flowker.storage.database import merge
 from flowker.storage.pages import Page, Place, cursor_to, malformed, place_of
 from flowker.storage.statements import AnyRow, Prepared, PreparedForMany, insert_into
 from flowker.storage.tables import audit_events
@@ -178,13 +179,8 @@ def _find(
         walks = [chain.where(audit_events.c.event_type == type_) for type_ in types]
     else:
         walks = [chain]
-    order = desc("sequence") if descending else asc("sequence")
-    pages = [walk.order_by(order).limit(limit) for walk in walks]
-    if len(pages) > 1:
-        # Each walk ends by itself: a database that would rather sort than merge has no more than pages to sort.
-        ends = [select(page.subquery().c.sequence) for page in pages]
-        pages = [union_all(*ends).order_by(order).limit(limit)]
-    return list(connection.scalars(pages[0]))
+    direction = desc if descending else asc
+    return list(connection.scalars(merge(connection.dialect, walks, [direction("sequence")], limit)))
 
 
 def _read(connection: Connection, sequences: Sequence[int]) -> list[StoredAuditEvent]:

@@ -2,7 +2,7 @@
 
 `Store` is async outside and synchronous inside: `read` runs on a reader thread, `write` and `write_together` on the
 one writer thread (see `flowker.storage.writer`). Functions given to them take a connection first and must not keep
-anything of it; a function given to a write may run twice, so it changes nothing but the database.
+anything of it; they may run twice, so they change nothing but the database.
 
 How databases differ is known to `sqlite` and `postgresql` and chosen here, by the URL.
 """
@@ -13,7 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Engine, Table, TextClause
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    Select,
+    Table,
+    TextClause,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
@@ -167,6 +177,15 @@ def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], 
     insert = _INSERTS[dialect.name]
     statement: ClauseElement = insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
     return statement
+
+
+def merge(dialect: Dialect, walks: Sequence[Select[Any]], order: Sequence[ColumnElement[Any]], limit: int) -> Any:
+    """The first rows of several walks along indexes, merged in this order: nothing is sorted, no walk goes on."""
+    if len(walks) == 1:
+        return walks[0].order_by(*order).limit(limit)
+    # PostgreSQL merges what is said to be in order; SQLite finds that out, and takes no order inside of a union.
+    ordered = [walk.order_by(*order).limit(limit) for walk in walks] if dialect.name == "postgresql" else walks
+    return union_all(*ordered).order_by(*order).limit(limit)
 
 
 _NO_KEYWORDS: dict[str, Any] = {}

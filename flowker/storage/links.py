@@ -1,7 +1,7 @@
 """A thread's own connection to the database, kept while it works and replaced once it failed."""
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flowker.storage.requests import log_database_error
 
@@ -17,6 +17,16 @@ class Link:
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
+
+    def begin(self) -> RootTransaction:
+        """A transaction. A connection that was lost while nothing was asked of it is replaced."""
+        try:
+            return self.connection().begin()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            self.drop()
+            return self.connection().begin()
 
     def end_transaction(self) -> None:
         """Roll back what is open, if anything is."""

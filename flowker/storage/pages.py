@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, asc, desc, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, FromClause, Select, asc, desc, select, tuple_
 
 from flowker import jsontext
 from flowker.domain.errors import InvalidQuery, InvalidSortOrder
+from flowker.storage.database import merge
 from flowker.storage.statements import AnyRow
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ def read_page(connection: Connection, listing: Listing[T], query: Query) -> Page
     for number in range(place.phase if place else 0, len(phases)):
         missing = query.limit + 1 - len(rows)
         after = place if place and place.phase == number else None
-        statement = _statement(listing, query, phases[number], after, missing)
+        statement = _statement(connection.dialect, listing, query, phases[number], after, missing)
         rows += [(number, row) for row in connection.execute(statement)] if statement is not None else []
         if len(rows) > query.limit:
             return _page(listing, query, phases, rows[: query.limit], has_more=True)
@@ -137,15 +138,16 @@ def _phases(listing: Listing[T], query: Query) -> Sequence[Phase]:
     return phases[::-1] if query.descending else phases
 
 
-def _statement(listing: Listing[T], query: Query, phase: Phase, after: Place | None, limit: int) -> Any:
+def _statement(
+    dialect: Dialect, listing: Listing[T], query: Query, phase: Phase, after: Place | None, limit: int
+) -> Any:
     """One walk per status, merged; None when the status filter leaves nothing of this phase."""
     rows = [rows for status, rows in phase.statuses.items() if query.status in {None, status}]
     if not rows:
         return None
     walks = [_walk(listing, query, phase, of_status, after) for of_status in rows]
-    merged = walks[0] if len(walks) == 1 else union_all(*walks)
     direction = desc if query.descending else asc
-    return merged.order_by(direction(phase.column.name), direction(listing.id.name)).limit(limit)
+    return merge(dialect, walks, (direction(phase.column.name), direction(listing.id.name)), limit)
 
 
 def _walk(

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flowker.storage.links import Link
 from flowker.storage.requests import Failure, Outcome, Request, failure, settle, unavailable
@@ -81,10 +81,21 @@ class Readers:
 
 def _answer(link: Link, request: Request) -> Outcome:
     try:
-        # The first statement begins the transaction, and with it the snapshot.
-        return request.function(link.connection(), *request.args, **request.kwargs)
+        return _read(link, request)
     except SQLAlchemyError as error:
         link.drop()
         return failure(error)
     except BaseException as error:  # noqa: BLE001 - it belongs to this request's caller
         return Failure(error)
+
+
+def _read(link: Link, request: Request) -> Outcome:
+    try:
+        # The first statement begins the transaction, and with it the snapshot.
+        return request.function(link.connection(), *request.args, **request.kwargs)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        # A connection may be lost while nothing is asked of it; a read can be asked again on a new one.
+        link.drop()
+        return request.function(link.connection(), *request.args, **request.kwargs)

@@ -107,9 +107,8 @@ class Writer:
     def _commit(
         self, batch: list[Request], run: Callable[[Connection, list[Request]], Sequence[Outcome]]
     ) -> Sequence[Outcome]:
-        connection = self._link.connection()
-        with connection.begin():
-            return run(connection, batch)
+        with self._link.begin() as transaction:
+            return run(transaction.connection, batch)
 
     def _give_up(self, batch: list[Request], error: BaseException) -> Sequence[Outcome]:
         """Nothing of the batch was recorded: say so, and start the next one on a new connection."""

@@ -306,6 +306,7 @@ class TestSearch:
 
         assert [line for plan in plans for line in costly(plan)] == []
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
     def test_pages_of_a_hundred_thousand_events_take_milliseconds(
         self, url: str, record_property: Callable[[str, object], None]
     ) -> None:

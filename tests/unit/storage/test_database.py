@@ -71,7 +71,7 @@ async def test_a_store_that_never_started_stops(url: str) -> None:
         await store.check()
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://localhost/flowker"])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/flowker"])
 def test_only_a_file_is_a_store(url: str) -> None:
     """Memory is not durable; other databases are not supported yet."""
     with pytest.raises(ValueError, match="sqlite:///"):

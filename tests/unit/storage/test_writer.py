@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
@@ -16,8 +17,15 @@ from flowker.domain.errors import InternalError, WorkflowNameTaken
 from flowker.storage import executions, journal, workflows
 from flowker.storage.database import Store
 from flowker.storage.executions import Acceptance, Accepted, KeySeen
+from flowker.storage.postgresql import WRITER_LOCK, WRITER_WAIT_S
 from flowker.storage.workflows import StoredWorkflow
 from flowker.storage.writer import BATCH_BYTES_MAX
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresqlServer
+
+on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 
 
 def put(connection: Connection, key: str) -> str:
@@ -128,8 +136,12 @@ async def test_a_database_error_says_nothing_of_sql(store: Store) -> None:
 def break_commit(connection: Connection, key: str) -> str:
     """Breaks a rule that the database checks at COMMIT."""
     put(connection, key)
-    connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-    connection.execute(text("INSERT INTO webhook_routes VALUES ('nobody', 'POST', 'p', 1, 'n', 1)"))
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+        connection.execute(text("INSERT INTO webhook_routes VALUES ('nobody', 'POST', 'p', 1, 'n', 1)"))
+    else:
+        connection.execute(text("CREATE TABLE numbers (number int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+        connection.execute(text("INSERT INTO numbers VALUES (1), (1)"))
     return key
 
 
@@ -145,6 +157,7 @@ async def test_a_commit_that_fails_fails_every_waiter(store: Store) -> None:
     assert await store.write(put, "d") == "d"
 
 
+@on_sqlite
 async def test_a_full_disk_fails_the_waiters_and_then_goes_on(store: Store) -> None:
     """Refused, never acknowledged and lost."""
 
@@ -199,6 +212,7 @@ def move_files(source: Path, target: Path) -> None:
         path.rename(target / path.name)
 
 
+@on_sqlite
 async def test_a_database_that_went_away_is_refused_and_found_again(store: Store, tmp_path: Path) -> None:
     """Not written into a file that nobody can find any more."""
     await store.write(put, "a")
@@ -214,6 +228,7 @@ async def test_a_database_that_went_away_is_refused_and_found_again(store: Store
     assert await store.read(read_keys) == ["a", "b"]
 
 
+@on_sqlite
 async def test_a_replaced_file_is_noticed(store: Store, tmp_path: Path, empty_database: bytes) -> None:
     """As after a backup was restored: the connection is made anew, the next request goes to the new file."""
     await store.write(put, "a")
@@ -225,6 +240,71 @@ async def test_a_replaced_file_is_noticed(store: Store, tmp_path: Path, empty_da
 
     assert await store.write(put, "b") == "b"
     assert await store.read(read_keys) == ["b"]
+
+
+@on_postgresql
+async def test_a_server_that_went_away_is_refused_and_found_again(
+    store: Store, url: str, postgresql_server: "PostgresqlServer"
+) -> None:
+    """No connection to it, then one again."""
+    await store.write(put, "a")
+    postgresql_server.cut_off(url)
+
+    with pytest.raises(InternalError):
+        await store.write(put, "lost")
+    with pytest.raises(InternalError):
+        await store.read(read_keys)
+    postgresql_server.let_in(url)
+
+    assert await store.write(put, "b") == "b"
+    assert await store.read(read_keys) == ["a", "b"]
+
+
+@on_postgresql
+async def test_a_connection_that_was_lost_while_idle_is_replaced(
+    store: Store, url: str, postgresql_server: "PostgresqlServer"
+) -> None:
+    """Nobody hears of it: nothing was asked of it yet."""
+    await store.write(put, "a")
+    await asyncio.gather(*(store.read(read_keys) for _ in range(16)))
+    postgresql_server.end_connections(url)
+
+    assert await store.write(put, "b") == "b"
+    assert await asyncio.gather(*(store.read(read_keys) for _ in range(16))) == [["a", "b"]] * 16
+
+
+def lose_connection(connection: Connection, key: str) -> None:
+    """The server ends the connection in the middle of the change."""
+    put(connection, key)
+    connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+@on_postgresql
+@pytest.mark.parametrize("keys", ["bc", "b", ""])
+async def test_a_connection_that_is_lost_fails_the_batch(store: Store, keys: str) -> None:
+    """Wherever in it that happens: nothing of it is recorded, so nobody may hear that it was."""
+    outcomes = await collect(
+        store, store.write(put, "a"), store.write(lose_connection, "lost"), *(store.write(put, key) for key in keys)
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [InternalError] * (2 + len(keys))
+    assert await store.read(read_keys) == []
+    assert await store.write(put, "d") == "d"
+
+
+@on_postgresql
+async def test_a_writer_that_waits_too_long_for_another_process_refuses(store: Store, url: str) -> None:
+    """Its batch is refused, and the next one is written."""
+    with psycopg.connect(url) as other:
+        other.execute(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+        began = time.monotonic()
+
+        with pytest.raises(InternalError):
+            await store.write(put, "a")
+
+        waited_s = time.monotonic() - began
+    assert WRITER_WAIT_S <= waited_s < WRITER_WAIT_S + 2
+    assert await store.write(put, "b") == "b"
 
 
 async def test_a_cancelled_waiter_disturbs_nobody(store: Store) -> None:
