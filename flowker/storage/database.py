@@ -157,19 +157,18 @@ def without_password(url: str) -> str:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether something that is stored cannot be read, and not the store cannot be reached."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, sqlite3.DatabaseError):
-        return False
-    if hasattr(cause, "sqlite_errorcode"):
-        return cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
-    return str(cause).startswith("Could not decode to UTF-8")  # The driver's own finding, which has no code.
+    """Whether something that is stored cannot be read, and not the store cannot be reached.
+
+    A server of PostgreSQL lets nothing in that is not text.
+    """
+    return sqlite.is_unreadable(error.orig if isinstance(error, DBAPIError) else error)
 
 
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:
     """INSERT that leaves out a row whose `columns` are taken, under the partial unique index with this `where`."""
     insert = _INSERTS[dialect.name]
-    return insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
+    statement: ClauseElement = insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
+    return statement
 
 
 _NO_KEYWORDS: dict[str, Any] = {}

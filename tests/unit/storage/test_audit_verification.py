@@ -22,6 +22,10 @@ from flowker.storage.workflows import StoredWorkflow
 
 MakeEvent = Callable[..., AuditEvent]
 
+DATABASES = ("sqlite",)
+"""What is done to the table here is done to a file."""
+
+
 NOON = "2026-03-17T12:00:00.000000Z"
 ONE = "2026-03-17T13:00:00.000000Z"
 
