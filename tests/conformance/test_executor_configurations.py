@@ -1,6 +1,8 @@
 """The rules of executor configurations over the API: life, secrets, tests, use, lists; also two at once."""
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,11 @@ from tests.conformance.conftest import (
     Answer,
     Api,
     World,
+    list_path,
+    read_page,
+    read_pages,
+    refused_field,
+    standing_still,
     until,
 )
 
