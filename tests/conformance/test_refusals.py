@@ -301,6 +301,7 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0506", 413, execute(LARGE, Idempotency_Key=CANARY), set()),
     ("FLK-0508", 422, activate(START, node("a"), node("b"), edges=CYCLE), {"edges"}),
     ("FLK-0509", 400, execute({"inputData": {"card": CANARY}}), {"Idempotency-Key"}),
+    ("FLK-0600", 404, ask("GET", f"/v1/audit-events/{NOBODY}"), set()),
     ("FLK-9999", 500, create_without_database, set()),
 ]
 
