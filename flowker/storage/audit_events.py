@@ -178,9 +178,13 @@ def _find(
         walks = [chain.where(audit_events.c.event_type == type_) for type_ in types]
     else:
         walks = [chain]
-    merged = walks[0] if len(walks) == 1 else union_all(*walks)
-    direction = desc if descending else asc
-    return list(connection.scalars(merged.order_by(direction("sequence")).limit(limit)))
+    order = desc("sequence") if descending else asc("sequence")
+    pages = [walk.order_by(order).limit(limit) for walk in walks]
+    if len(pages) > 1:
+        # Each walk ends by itself: a database that would rather sort than merge has no more than pages to sort.
+        ends = [select(page.subquery().c.sequence) for page in pages]
+        pages = [union_all(*ends).order_by(order).limit(limit)]
+    return list(connection.scalars(pages[0]))
 
 
 def _read(connection: Connection, sequences: Sequence[int]) -> list[StoredAuditEvent]:

@@ -127,7 +127,9 @@ def advance(
     # A page begins with the entry that the last one ended with: that there is one of it is verified too.
     limit = entries if after is None else entries + 1
     try:
-        rows = audit_events.read_entries(connection, after, until, limit)
+        # A savepoint, for databases in which a statement that fails ends the transaction.
+        with connection.begin_nested():
+            rows = audit_events.read_entries(connection, after, until, limit)
     except Exception as error:
         if not is_unreadable(error):
             raise

@@ -157,11 +157,9 @@ def without_password(url: str) -> str:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether something that is stored cannot be read, and not the store cannot be reached.
-
-    A server of PostgreSQL lets nothing in that is not text.
-    """
-    return sqlite.is_unreadable(error.orig if isinstance(error, DBAPIError) else error)
+    """Whether something that is stored cannot be read, and not the store cannot be reached."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return cause is not None and (sqlite.is_unreadable(cause) or postgresql.is_unreadable(cause))
 
 
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:

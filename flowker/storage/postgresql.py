@@ -102,6 +102,11 @@ def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine
     return engine
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Whether this error says that something that is stored cannot be read."""
+    return isinstance(error, UnicodeDecodeError) or getattr(error, "sqlstate", None) in _UNREADABLE
+
+
 def without_password(url: str) -> str:
     """The URL as it may be shown: user, server and database, without parameters, which can be secret too."""
     arguments = _connection_arguments(url)
@@ -148,6 +153,10 @@ _DEFAULTS: Final = {
     "keepalives_count": 3,
     "application_name": "flowker",
 }
+
+
+_UNREADABLE: Final = frozenset({"XX001", "XX002", "22021"})
+"""data_corrupted, index_corrupted, character_not_in_repertoire."""
 
 
 def _driver() -> ModuleType:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from random import Random
 
@@ -284,7 +284,7 @@ class TestSearch:
     ) -> None:
         """What is left can still be searched."""
         audit_events.append(connection, [make_audit_event(timestamp=minute(number)) for number in range(9)])
-        connection.exec_driver_sql("DROP TRIGGER audit_events_no_delete")
+        drop_triggers(connection)
         connection.exec_driver_sql("DELETE FROM audit_events WHERE sequence = 5")
 
         assert len(read_all(connection, Search(date_from=minute(2)), "DESC", 3)) == 6
@@ -304,8 +304,7 @@ class TestSearch:
             for plan in read_plans(audit_events.list_page, search, limit=5, cursor=cursor, sort_order=sort_order)
         ]
 
-        # A page of the whole chain is a walk along its primary key, from one end of a range.
-        assert [plan for plan in plans if "SCAN audit" in plan or "B-TREE" in plan] == []
+        assert [line for plan in plans for line in costly(plan)] == []
 
     def test_pages_of_a_hundred_thousand_events_take_milliseconds(
         self, url: str, record_property: Callable[[str, object], None]
@@ -328,6 +327,24 @@ class TestSearch:
         p95_s = {search: statistics.quantiles(times, n=20)[-1] for search, times in taken_s.items()}
         record_property("p95", max(p95_s.values()))
         assert [search for search, p95 in p95_s.items() if p95 > P95_MAX_S] == []
+
+
+def costly(plan: str) -> list[str]:
+    """The lines of a plan that read the table, or sort what is not the page of one walk."""
+    lines = plan.splitlines()
+    return [
+        line
+        for before, line in pairwise(["", *lines])
+        if ("SCAN" in line and "audit_events" in line)
+        or ("TEMP B-TREE" in line and "Merge Append" not in before and "SCAN anon_" not in before)
+    ]
+
+
+def drop_triggers(connection: Connection) -> None:
+    """What somebody does who is free to do anything to the database."""
+    table = " ON audit_events" if connection.dialect.name == "postgresql" else ""
+    for event in ("update", "delete"):
+        connection.exec_driver_sql(f"DROP TRIGGER audit_events_no_{event}{table}")
 
 
 def append_one(connection: Connection, writer: int, number: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from flowker.domain.audit import GENESIS_HASH, AuditEvent
@@ -19,12 +19,9 @@ from flowker.storage.audit_verification import Verification, Verifier, advance, 
 from flowker.storage.database import DatabaseUnusable, Store, is_unreadable
 from flowker.storage.executions import Acceptance, Progress
 from flowker.storage.workflows import StoredWorkflow
+from tests.unit.storage.test_audit_events import drop_triggers
 
 MakeEvent = Callable[..., AuditEvent]
-
-DATABASES = ("sqlite",)
-"""What is done to the table here is done to a file."""
-
 
 NOON = "2026-03-17T12:00:00.000000Z"
 ONE = "2026-03-17T13:00:00.000000Z"
@@ -41,9 +38,8 @@ def go_through(connection: Connection, entries: int, until: int | None = None) -
     return found
 
 
-def drop_triggers(connection: Connection) -> None:
-    for name in ("audit_events_no_update", "audit_events_no_delete"):
-        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+def tamper(connection: Connection, statement: str, **values: object) -> None:
+    connection.execute(text(statement), values)
 
 
 def make_anew_without_key(connection: Connection) -> None:
@@ -83,21 +79,24 @@ class TestPages:
         self, chain: Connection, entries: int, sequence: int
     ) -> None:
         """Wherever in a page it is."""
-        chain.exec_driver_sql("UPDATE audit_events SET actor_id = 'x' WHERE sequence = ?", (sequence,))
+        tamper(chain, "UPDATE audit_events SET actor_id = 'x' WHERE sequence = :sequence", sequence=sequence)
 
         found = go_through(chain, entries)
 
         assert (found.first_bad, found.checked, found.is_good) == (sequence, sequence, False)
         assert found.message == f"Entry {sequence} is not as it was written: it was changed, moved or taken away."
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"])
     @pytest.mark.parametrize("entries", [1, 2, 3, 5, 10, 100])
     @pytest.mark.parametrize("sequence", range(1, 11))
     def test_text_that_is_no_utf_8_is_found_in_pages_of_any_size(
         self, chain: Connection, entries: int, sequence: int
     ) -> None:
         """The driver cannot read its page at all."""
-        chain.exec_driver_sql(
-            "UPDATE audit_events SET context = CAST(X'7BFF7D' AS TEXT) WHERE sequence = ?", (sequence,)
+        tamper(
+            chain,
+            "UPDATE audit_events SET context = CAST(X'7BFF7D' AS TEXT) WHERE sequence = :sequence",
+            sequence=sequence,
         )
 
         assert go_through(chain, entries).first_bad == sequence
@@ -108,7 +107,7 @@ class TestPages:
         self, chain: Connection, entries: int, sequence: int
     ) -> None:
         """Also the one that a page would have begun with."""
-        chain.exec_driver_sql("DELETE FROM audit_events WHERE sequence = ?", (sequence,))
+        tamper(chain, "DELETE FROM audit_events WHERE sequence = :sequence", sequence=sequence)
 
         assert go_through(chain, entries).first_bad == sequence
 
@@ -119,15 +118,18 @@ class TestPages:
     ) -> None:
         """In a table that was made anew without its key, also where a page ends between the two."""
         make_anew_without_key(chain)
-        chain.exec_driver_sql("INSERT INTO audit_events SELECT * FROM audit_events WHERE sequence = ?", (sequence,))
+        tamper(
+            chain, "INSERT INTO audit_events SELECT * FROM audit_events WHERE sequence = :sequence", sequence=sequence
+        )
 
         assert go_through(chain, entries).first_bad == sequence
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"])
     @pytest.mark.parametrize(("number", "named"), [(-3, -3), (0, 0), (None, 1)])
     def test_an_entry_before_the_first_is_found(self, chain: Connection, number: int | None, named: int) -> None:
         """Nothing is before the beginning, and nothing is without a number."""
         make_anew_without_key(chain)
-        chain.exec_driver_sql("UPDATE audit_events SET sequence = ? WHERE sequence = 10", (number,))
+        tamper(chain, "UPDATE audit_events SET sequence = :number WHERE sequence = 10", number=number)
 
         assert go_through(chain, 3).first_bad == named
 
@@ -319,6 +321,7 @@ class TestDatabase:
 
         assert not path.exists()
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"])
     async def test_a_database_of_another_version_is_told(self, url: str) -> None:
         """With what brings it up to this one."""
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as raw:
@@ -328,6 +331,7 @@ class TestDatabase:
         with pytest.raises(DatabaseUnusable, match="db upgrade"):
             await verify_database(url, frozenset(), lambda *_: None)
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"])
     async def test_a_page_of_the_file_that_was_spoiled_is_an_entry_that_is_bad(
         self, url: str, make_audit_event: MakeEvent
     ) -> None:
@@ -345,6 +349,7 @@ class TestDatabase:
 
 
 class TestErrors:
+    @pytest.mark.parametrize("database_kind", ["sqlite"])
     def test_a_store_that_cannot_be_reached_is_no_bad_entry(self, url: str) -> None:
         """Nothing is known of the chain then."""
         engine = database._engine(url, read_only=True)
