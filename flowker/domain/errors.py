@@ -169,7 +169,7 @@ class InvalidTransforms(FlowkerError):
 
 class ProviderConfigurationUnusable(FlowkerError):
     code = "FLK-0150"
-    message = "The provider configuration of a node is missing, unknown or not active."
+    message = "The configuration of a node is missing, unknown or not active, or lacks the endpoint."
 
 
 class ProviderConfigurationMismatch(FlowkerError):

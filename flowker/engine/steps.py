@@ -19,14 +19,15 @@ from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
 from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
 from flowker.executors.registry import EXECUTORS
+from flowker.jsonschema import fields
 from flowker.storage import executor_configurations, provider_configurations
 from flowker.storage.database import Store
 from flowker.storage.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger("flowker.engine")
 
-FAULTS_CHARACTERS_MAX = 1_000
-"""Enough to name what is wrong with an input."""
+FAULT_CHARACTERS_MAX = 1_000
+"""Enough to name what is wrong with an input, at whatever depth."""
 
 STORE_RETRY_S = 1.0
 """How long a call waits for a store that is away, before it is tried again."""
@@ -94,10 +95,9 @@ class Steps:
             input_ = _input_of(call, context)
         except MappingFailed as error:
             return CallFailed(str(error), retryable=False)
-        wrong = EXECUTORS[call.executor_id].input.fields(input_, "input") if call.validate_input else {}
-        if wrong:
-            told = "; ".join(f"{field} {reason}" for field, reason in wrong.items())[:FAULTS_CHARACTERS_MAX]
-            return CallFailed(f"the input does not fit the executor: {told}", retryable=False)
+        misfit = _misfit(call, input_) if call.validate_input else None
+        if misfit is not None:
+            return CallFailed(f"the input does not fit the executor: {misfit}", retryable=False)
         return await self._caller.call(
             Call(
                 execution_id=execution_id,
@@ -151,6 +151,13 @@ def _input_of(call: ExecutorCall, context: Mapping[str, Any]) -> dict[str, Any]:
     else:
         given = call.input_mapping.apply(context)
     return {**given, **call.static_input}
+
+
+def _misfit(call: ExecutorCall, input_: Mapping[str, Any]) -> str | None:
+    """The first thing that is wrong with an input: to find all of them in a megabyte would hold up everybody else."""
+    violations = EXECUTORS[call.executor_id].input.violations(input_, thorough=False)
+    told = [f"{field} {reason}" for field, reason in fields(violations, "input").items()]
+    return told[0][:FAULT_CHARACTERS_MAX] if told else None
 
 
 def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The rules of executor configurations over the API: life, secrets, tests, use, lists; also two at once."""
 
 import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +16,11 @@ from tests.conformance.conftest import (
     Answer,
     Api,
     World,
+    list_path,
+    read_page,
+    read_pages,
+    refused_field,
+    standing_still,
     until,
 )
 
@@ -75,10 +83,12 @@ def refused(api: Api, answered: int, **members: Any) -> tuple[str, Json]:
 
 
 def at_once(world: World, *requests: tuple[str, str, Any]) -> list[Answer]:
-    """The answers to requests that have all read before any of them writes."""
+    """The answers to requests that have all read before any of them writes, and then write in this order."""
+    asked: list[Future[Answer]] = []
     with world.held_writer():
-        asked = [world.api.begin(*request) for request in requests]
-        until(lambda: world.waiting_writes() == len(requests))
+        for request in requests:
+            asked.append(world.api.begin(*request))
+            until(lambda: world.waiting_writes() == len(asked))
     return [answer.result() for answer in asked]
 
 
@@ -703,3 +713,272 @@ class TestAudit:
         world.api.expect(422, "POST", path_of(id_, "enable"))
 
         assert world.count("audit_events") == before
+
+
+def calling(api: Api, id_: str, **data: Any) -> str:
+    """The id of a draft whose only step calls an endpoint of the configuration."""
+    return api.create(api.calling_endpoint(id_, **data)).id
+
+
+def activate(id_: str) -> tuple[str, str, None]:
+    return "POST", f"/v1/workflows/{id_}/activate", None
+
+
+def disable(id_: str) -> tuple[str, str, None]:
+    return "POST", path_of(id_, "disable"), None
+
+
+def active_at(httpserver: HTTPServer, api: Api, **members: Any) -> str:
+    """The id of an active configuration of the server."""
+    httpserver.expect_request("/v1").respond_with_json({})
+    id_ = api.executor_configuration(baseUrl=httpserver.url_for("/v1"), **members)
+    for way in EXECUTOR_CONFIGURATION_WAYS["active"]:
+        api.expect(200, "POST", path_of(id_, way))
+    return id_
+
+
+def run(api: Api, definition: Json, body: Json) -> Json:
+    """The only step of an execution of this workflow."""
+    workflow = api.move(api.create(definition), "activate")
+    [step] = api.results(api.deliver(workflow, body).json()["executionId"])["stepResults"]
+    return dict(step)
+
+
+class TestUse:
+    def test_a_node_calls_an_endpoint(self, api: Api, httpserver: HTTPServer) -> None:
+        """With the method, path and credentials of the configuration, and the input of the workflow."""
+        httpserver.expect_request("/v1/checks", method="PUT").respond_with_json({"decision": "ALLOW"})
+        endpoint = {"name": "screen", "path": "/checks?full=true", "method": "PUT"}
+        id_ = active_at(httpserver, api, endpoints=[LOOK, endpoint], authentication=bearer(CANARY))
+
+        step = run(api, api.calling_endpoint(id_, currency="BRL"), {"amount": 1})
+
+        assert (step["status"], step["output"]["body"]) == ("completed", {"decision": "ALLOW"})
+        request, _ = httpserver.log[-1]
+        assert (request.method, request.full_path) == ("PUT", "/v1/checks?full=true")
+        assert request.headers["Authorization"] == f"Bearer {CANARY}"
+        assert json.loads(request.data) == {"amount": 1, "currency": "BRL"}
+
+    def test_the_executor_may_be_named(self, api: Api, httpserver: HTTPServer) -> None:
+        """It is the one that the configuration is made for."""
+        httpserver.expect_request("/v1/checks").respond_with_json({})
+        id_ = active_at(httpserver, api)
+
+        assert run(api, api.calling_endpoint(id_, executorId="http.request"), {})["status"] == "completed"
+
+    @pytest.mark.parametrize(
+        ("members", "field"),
+        [
+            ({"providerConfigId": "01900000-0000-7000-8000-000000000000"}, "providerConfigId"),
+            ({"endpointName": None}, "endpointName"),
+            ({"executorConfigId": None}, "executorConfigId"),
+            ({"executorId": "midaz.get-account"}, "executorId"),
+            ({"path": "/other"}, "path"),
+            ({"method": "GET"}, "method"),
+            ({"timeout": 301}, "timeout"),
+            ({"validateInput": "yes"}, "validateInput"),
+            ({"query": "a=1"}, "query"),
+        ],
+    )
+    def test_what_would_contradict_the_endpoint_is_refused(self, api: Api, members: Json, field: str) -> None:
+        """When the workflow is saved."""
+        definition = api.calling_endpoint("01900000-0000-7000-8000-000000000000", **members)
+
+        answer = api.expect(400, "POST", "/v1/workflows", definition).json()
+
+        assert (answer["code"], answer["fields"].keys()) == ("FLK-0119", {f"nodes[1].data.{field}"})
+
+    @pytest.mark.parametrize("status", [None, "configured", "tested", "disabled"])
+    def test_none_but_an_active_one_lets_a_workflow_be_activated(self, world: World, status: str | None) -> None:
+        """Nor one that is not there; as soon as it is active it does."""
+        id_ = world.executor_configuration(status) if status else "01900000-0000-7000-8000-000000000000"
+        draft = calling(world.api, id_)
+
+        answer = world.api.expect(400, *activate(draft)).json()
+
+        assert answer["code"] == "FLK-0150"
+        assert answer["fields"] == {"nodes[1].data.executorConfigId": "must name an active executor configuration"}
+        ways = {"configured": ("test", "activate"), "tested": ("activate",), "disabled": ("enable",)}
+        for way in ways.get(status or "", ()):
+            world.api.expect(200, "POST", path_of(id_, way))
+        world.api.expect(200 if status else 400, *activate(draft))
+
+    def test_an_endpoint_that_it_does_not_have_is_refused(self, world: World) -> None:
+        """By its exact name."""
+        draft = calling(world.api, world.executor_configuration("active"), endpointName="Screen")
+
+        answer = world.api.expect(400, *activate(draft)).json()
+
+        assert (answer["code"], answer["fields"].keys()) == ("FLK-0150", {"nodes[1].data.endpointName"})
+
+    def test_configurations_of_the_two_kinds_are_not_mistaken(self, world: World) -> None:
+        """Each has its own member."""
+        api = world.api
+        one, other = world.executor_configuration("active"), api.provider_configuration()
+
+        assert code(api, 400, *activate(api.create(api.calling(one)).id)) == "FLK-0150"
+        assert code(api, 400, *activate(calling(api, other))) == "FLK-0150"
+
+    def test_none_is_taken_from_under_an_active_workflow(self, world: World) -> None:
+        """The refusal names the workflows; as soon as they are switched off it goes."""
+        api = world.api
+        id_ = world.executor_configuration("active")
+        users = [api.move(api.create(api.calling_endpoint(id_)), "activate") for _ in range(2)]
+        before = get(api, id_)
+
+        answer = api.expect(409, *disable(id_)).json()
+
+        assert answer["code"] == "FLK-0253"
+        assert answer["fields"] == {f"workflows.{user.id}": f"is active and uses it: {user.name}" for user in users}
+        assert get(api, id_) == before
+        for user in users:
+            api.move(user, "deactivate")
+        api.expect(200, *disable(id_))
+
+    @pytest.mark.parametrize("activation_first", [True, False])
+    def test_of_an_activation_and_a_disabling_at_once_the_first_wins(
+        self, world: World, *, activation_first: bool
+    ) -> None:
+        """When both have read before either writes: nothing active calls what is off."""
+        for _ in range(10):
+            id_ = world.executor_configuration("active")
+            rivals = [activate(calling(world.api, id_)), disable(id_)]
+
+            won, lost = at_once(world, *(rivals if activation_first else reversed(rivals)))
+
+            refusal = (409, "FLK-0253") if activation_first else (400, "FLK-0150")
+            assert (won.status, lost.status, lost.json()["code"]) == (200, *refusal)
+
+    def test_an_active_workflow_never_has_a_disabled_configuration(self, world: World) -> None:
+        """Whoever comes when: thirty times, four at once."""
+        api = world.api
+        for _ in range(30):
+            id_ = world.executor_configuration("active")
+            drafts = [calling(api, id_) for _ in range(3)]
+
+            asked = [api.begin(*request) for request in (*map(activate, drafts), disable(id_))]
+            *activated, disabled = [answer.result() for answer in asked]
+
+            won = [answer.status for answer in activated].count(200)
+            assert disabled.status == (409 if won else 200)
+            assert {answer.status for answer in activated} <= {200, 400}
+            assert get(api, id_)["status"] == ("active" if won else "disabled")
+
+    def test_an_execution_that_outlives_its_workflow_does_not_call_what_is_disabled(
+        self, world: World, httpserver: HTTPServer
+    ) -> None:
+        """It fails, and says why."""
+        api = world.api
+        id_ = active_at(httpserver, api)
+        definition = api.calling_endpoint(id_)
+        delay = {"id": "wait", "type": "action", "data": {"action": "delay", "seconds": 3600}}
+        definition["nodes"].append(delay)
+        definition["edges"] = [
+            {"id": "e1", "source": "received", "target": "wait"},
+            {"id": "e2", "source": "wait", "target": "step1"},
+        ]
+        definition["metadata"] = {"timeoutSeconds": 86400}
+        workflow = api.move(api.create(definition), "activate")
+        execution_id = api.deliver(workflow, {}).json()["executionId"]
+        api.move(workflow, "deactivate")
+        api.expect(200, *disable(id_))
+
+        world.clock.turn(3601)
+
+        results = api.results(execution_id)
+        assert results["status"] == "failed"
+        assert "the configuration is unknown, not active or unreadable" in results["errorMessage"]
+
+    def test_an_input_that_does_not_fit_its_executor_fails_the_node_without_a_call(
+        self, api: Api, httpserver: HTTPServer
+    ) -> None:
+        """At once, naming the field and not what is in it, where the node wants that."""
+        httpserver.expect_request("/v1/checks").respond_with_json({})
+        id_ = active_at(httpserver, api)
+        calls = len(httpserver.log)
+
+        step = run(api, api.calling_endpoint(id_, validateInput=True), {"query": CANARY})
+
+        assert (step["status"], step["attempts"]) == ("failed", 1)
+        assert step["errorMessage"] == "the input does not fit the executor: input.query must be an object"
+        assert len(httpserver.log) == calls
+        fitting = run(api, api.calling_endpoint(id_, validateInput=True), {"query": {"a": 1}, "amount": 1})
+        assert fitting["status"] == "completed"
+
+
+@pytest.fixture(scope="module")
+def listed(make_world: Callable[[], World]) -> Iterator[Api]:
+    """Eight configurations in all statuses, of which four at a time were made in the same instant."""
+    world = make_world()
+    world.start()
+    for _ in range(2):
+        with standing_still(world.clock):
+            for status in STATUSES:
+                world.executor_configuration(status)
+    yield world.api
+    world.stop()
+
+
+listing = partial(list_path, CONFIGURATIONS)
+page = partial(read_page, CONFIGURATIONS)
+pages = partial(read_pages, CONFIGURATIONS)
+
+
+class TestList:
+    @pytest.mark.parametrize("status", [None, "unconfigured", *STATUSES])
+    @pytest.mark.parametrize("order", ["ASC", "DESC"])
+    @pytest.mark.parametrize("sort_by", ["createdAt", "updatedAt", "name"])
+    def test_the_pages_are_the_list_in_its_order(
+        self, listed: Api, sort_by: str, order: str, status: str | None
+    ) -> None:
+        """Cursors lead through rows with the same time without repeating or losing one."""
+        everything = page(listed, limit=100)["items"]
+        wanted = [item for item in everything if status in {None, item["status"]}]
+        wanted.sort(key=lambda item: (item[sort_by], item["id"]), reverse=order == "DESC")
+
+        for limit in (1, 3, 100):
+            question = {"status": status, "sortBy": sort_by, "sortOrder": order}
+            found = [item for items in pages(listed, limit=limit, **question) for item in items]
+            assert found == wanted
+
+    def test_the_list_is_made_for_ties(self, listed: Api) -> None:
+        """What the test above is about: all are there, and many have the same time as others."""
+        items = page(listed, limit=100)["items"]
+
+        assert (len(items), len({item["createdAt"] for item in items})) == (8, 2)
+        assert items[0] == get(listed, items[0]["id"])
+
+    def test_without_parameters_a_page_has_the_newest(self, listed: Api) -> None:
+        """The defaults of `limit`, `sortBy` and `sortOrder`."""
+        assert page(listed) == page(listed, limit=10, sortBy="createdAt", sortOrder="DESC", cursor="")
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            listing(status="active"),
+            listing(sortBy="name"),
+            listing(sortOrder="ASC"),
+            "/v1/workflows?",
+            "/v1/provider-configurations?",
+        ],
+    )
+    def test_a_cursor_is_good_for_its_own_list_only(self, listed: Api, other: str) -> None:
+        """With another filter or order its place means nothing."""
+        cursor = page(listed, limit=2)["nextCursor"]
+
+        assert refused_field(listed, f"{other}&cursor={cursor}") == ("FLK-0304", "cursor")
+
+    @pytest.mark.parametrize(
+        ("query", "refusal", "field"),
+        [
+            ({"status": "draft"}, "FLK-0304", "status"),
+            ({"sortBy": "status"}, "FLK-0304", "sortBy"),
+            ({"sortOrder": "desc"}, "FLK-0310", "sortOrder"),
+            ({"limit": 0}, "FLK-0309", "limit"),
+        ],
+    )
+    def test_a_parameter_that_is_not_valid_is_refused(
+        self, listed: Api, query: Json, refusal: str, field: str
+    ) -> None:
+        """By its name."""
+        assert refused_field(listed, listing(**query)) == (refusal, field)

@@ -18,6 +18,7 @@ CANARY = "canary-4111-1111-1111-1111"
 MB = 1_048_576
 NOBODY = "01900000-0000-7000-8000-000000000000"
 WORKFLOWS = "/v1/workflows"
+EXECUTOR_CONFIGURATIONS = "/v1/executors"
 PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
 CATALOG = "/v1/catalog"
 COUNTS = "/v1/dashboards/executions"
@@ -77,6 +78,28 @@ def activate_with_configuration_of_another_provider(world: World) -> Answer:
     config = {"base_url": CLOSED_URL, "api_key": CANARY}
     id_ = world.api.provider_configuration(config, providerId="tracer")
     return activate(node("start", "trigger", FREE), call({"providerConfigId": id_}))(world)
+
+
+def configure_executor(**members: Any) -> Ask:
+    """Create a good executor configuration but for these members; one that is None is left out."""
+    good = {"name": CANARY, "baseUrl": CLOSED_URL, "endpoints": [ENDPOINT], "authentication": {"type": "none"}}
+    body = {name: value for name, value in {**good, **members}.items() if value is not None}
+    return ask("POST", EXECUTOR_CONFIGURATIONS, body)
+
+
+def configure_endpoint(**members: Any) -> Ask:
+    """Create an executor configuration whose endpoint is good but for these members."""
+    endpoint = {name: value for name, value in {**ENDPOINT, **members}.items() if value is not None}
+    return configure_executor(endpoints=[endpoint])
+
+
+def configure_executor_by_a_taken_name(world: World) -> Answer:
+    world.api.executor_configuration(name=f"{CANARY} (taken)")
+    return configure_executor(name=f"{CANARY} (taken)")(world)
+
+
+def activate_what_was_not_tested(world: World) -> Answer:
+    return world.api.ask("POST", f"{EXECUTOR_CONFIGURATIONS}/{world.api.executor_configuration()}/activate")
 
 
 def configure_provider(**members: Any) -> Ask:
@@ -179,6 +202,7 @@ def create_without_database(world: World) -> Answer:
     return world.api.ask("POST", WORKFLOWS, definition)
 
 
+ENDPOINT = {"name": "screen", "path": "/checks", "method": "POST"}
 CYCLE = (edge("start", "a", "e1"), edge("a", "b", "e2"), edge("b", "a", "e3"))
 NODE = node("a")
 START = node("start", "trigger", FREE)
@@ -221,7 +245,24 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0230", 404, ask("GET", f"{CATALOG}/providers/{CANARY}/executors"), set()),
     ("FLK-0240", 404, build_from(CANARY), set()),
     ("FLK-0242", 400, build_from("payment-validation", currency=CANARY), {"params.currency"}),
+    ("FLK-0250", 404, ask("GET", f"{EXECUTOR_CONFIGURATIONS}/{NOBODY}"), set()),
+    ("FLK-0251", 409, configure_executor_by_a_taken_name, set()),
+    ("FLK-0252", 422, activate_what_was_not_tested, set()),
     ("FLK-0253", 409, disable_what_is_used, {"workflows"}),
+    ("FLK-0260", 400, configure_executor(name=" "), {"name"}),
+    ("FLK-0261", 400, configure_executor(name=CANARY * 5), {"name"}),
+    ("FLK-0262", 400, configure_executor(baseUrl=None), {"baseUrl"}),
+    ("FLK-0263", 400, configure_executor(baseUrl=f"http://ada:{CANARY}@screening.example"), {"baseUrl"}),
+    ("FLK-0264", 400, configure_executor(baseUrl=f"http://screening.example/{CANARY * 20}"), {"baseUrl"}),
+    ("FLK-0265", 400, configure_executor(endpoints=[]), {"endpoints"}),
+    ("FLK-0266", 400, configure_executor(authentication=None), {"authentication"}),
+    ("FLK-0267", 400, configure_executor(description=CANARY * 30), {"description"}),
+    ("FLK-0268", 400, configure_executor(authentication={"config": {"token": CANARY}}), {"authentication.type"}),
+    ("FLK-0269", 400, configure_executor(authentication={"type": CANARY}), {"authentication.type"}),
+    ("FLK-0270", 400, configure_endpoint(name=CANARY * 3), {"endpoints[0].name"}),
+    ("FLK-0271", 400, configure_endpoint(path=f"/../{CANARY}"), {"endpoints[0].path"}),
+    ("FLK-0272", 400, configure_endpoint(method=None), {"endpoints[0].method"}),
+    ("FLK-0273", 400, configure_endpoint(method=CANARY), {"endpoints[0].method"}),
     ("FLK-0290", 404, ask("GET", f"{PROVIDER_CONFIGURATIONS}/{NOBODY}"), set()),
     ("FLK-0291", 409, configure_provider_by_a_taken_name, set()),
     ("FLK-0292", 422, enable_what_is_active, set()),
@@ -260,6 +301,7 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0506", 413, execute(LARGE, Idempotency_Key=CANARY), set()),
     ("FLK-0508", 422, activate(START, node("a"), node("b"), edges=CYCLE), {"edges"}),
     ("FLK-0509", 400, execute({"inputData": {"card": CANARY}}), {"Idempotency-Key"}),
+    ("FLK-0600", 404, ask("GET", f"/v1/audit-events/{NOBODY}"), set()),
     ("FLK-9999", 500, create_without_database, set()),
 ]
 
@@ -292,6 +334,14 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0242", ask("POST", f"{CATALOG}/templates/payment-validation/validate", {"params": {"currency": CANARY}})),
     ("FLK-0242", build_from("payment-validation", executorId=CANARY)),
     ("FLK-0242", build_from("payment-validation", providerConfigId=NOBODY, workflowName=CANARY)),
+    ("FLK-0119", create_node("executor", {"executorConfigId": NOBODY, "endpointName": [CANARY]})),
+    ("FLK-0119", create_node("executor", {"executorConfigId": CANARY, "endpointName": "a", "path": f"/{CANARY}"})),
+    ("FLK-0119", create_node("executor", {"executorId": "midaz.get-account", "accountId": CANARY})),
+    ("FLK-0150", activate(START, node("call", "executor", {"executorConfigId": CANARY, "endpointName": CANARY}))),
+    ("FLK-0263", configure_executor(baseUrl=f"http://{CANARY}..example")),
+    ("FLK-0269", configure_executor(authentication={"type": "bearer", "config": {"token": f"{CANARY}\n"}})),
+    ("FLK-0269", configure_executor(authentication={"type": "basic", "config": {"username": f"{CANARY}:"}})),
+    ("FLK-0270", configure_executor(endpoints=[{**ENDPOINT, "name": CANARY}] * 2)),
     ("FLK-0293", configure_provider(config={"base_url": f"http://{CANARY}@h"})),
     ("FLK-0293", configure_provider(config={"base_url": CLOSED_URL, "auth": {"type": CANARY}})),
     ("FLK-0293", configure_provider(config={"base_url": CLOSED_URL, "headers": {"X": f"a\n{CANARY}"}})),

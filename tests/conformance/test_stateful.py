@@ -12,7 +12,15 @@ from hypothesis import Phase, settings
 
 from flowker.app import document_path
 from flowker.http.document import load
-from tests.conformance.conftest import CLOSED_URL, CREDENTIALS, SCHEMATHESIS, Answer, Api, World
+from tests.conformance.conftest import (
+    CLOSED_URL,
+    CREDENTIALS,
+    EXECUTOR_CONFIGURATION_WAYS,
+    SCHEMATHESIS,
+    Answer,
+    Api,
+    World,
+)
 
 WALKS_MAX = settings().max_examples // 2
 
@@ -41,7 +49,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("name", WALKS)
 def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callable[[], World], name: str) -> None:
-    """Each walk starts in a service of its own, which has a draft, an execution and a configuration."""
+    """Each walk starts in a service of its own, which has a draft, an execution and configurations."""
     worlds: list[World] = []
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
@@ -60,7 +68,15 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
             worlds[-1].api.completed_execution()
             worlds[-1].api.draft()
             worlds[-1].api.provider_configuration()
+            for status in EXECUTOR_CONFIGURATION_WAYS:
+                worlds[-1].executor_configuration(status)
             worlds[-1].answered.clear()
+
+        def before_call(self, case: schemathesis.Case[Any]) -> None:
+            """Have no walk wait for the names of hosts that were made up."""
+            super().before_call(case)
+            if isinstance(case.body, dict) and "baseUrl" in case.body:
+                case.body["baseUrl"] = worlds[-1].open_url
 
         def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:  # noqa: ARG002
             return {"headers": CREDENTIALS}
@@ -160,6 +176,27 @@ def test_a_provider_configuration_lives_by_links_alone(api: Api) -> None:
     )
 
     assert disabled.answer.json()["status"] == "disabled"
+
+
+def test_an_executor_configuration_lives_by_links_alone(world: World) -> None:
+    """From its creation to its end; what a test makes of it is seen where it is read."""
+    body = {
+        "name": "By links",
+        "baseUrl": world.open_url,
+        "endpoints": [{"name": "screen", "path": "/checks", "method": "POST"}],
+        "authentication": {"type": "none"},
+    }
+    created = arrive(world.api, "createExecutorConfiguration", 201, body)
+    created.follow("UpdateExecutorConfiguration", 200, {"description": "changed"}).follow(
+        "TestExecutorConfiguration", 200
+    )
+    active = created.follow("GetExecutorConfiguration", 200).follow("ActivateExecutorConfiguration", 200)
+    disabled = active.follow("DisableExecutorConfiguration", 200)
+    disabled.follow("EnableExecutorConfiguration", 200).follow("DisableExecutorConfiguration", 200).follow(
+        "DeleteExecutorConfiguration", 204
+    )
+
+    assert (active.answer.json()["status"], disabled.answer.json()["status"]) == ("active", "disabled")
 
 
 def test_an_audit_event_is_found_by_links_alone(api: Api) -> None:

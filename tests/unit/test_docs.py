@@ -19,7 +19,17 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import audit, calls, executions, mappings, provider_configurations, retries, secrets, workflows
+from flowker.domain import (
+    audit,
+    calls,
+    executions,
+    executor_configurations,
+    mappings,
+    provider_configurations,
+    retries,
+    secrets,
+    workflows,
+)
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
 from flowker.domain.workflow_templates import TEMPLATES, WorkflowTemplate
 from flowker.executors import authentication, connectivity, http, responses
@@ -327,6 +337,50 @@ class TestConfigurations:
         paths = load(document_path())["paths"]
 
         assert {f"/v1/provider-configurations/{{id}}/{label}" for label in labels} <= paths.keys()
+
+    def test_the_diagram_of_an_executor_configuration_is_its_life(self) -> None:
+        """Moves, tests and deletions lead where the rules let them; what none ever has is not drawn but explained."""
+        life = executor_configurations
+        statuses = [status for status in get_args(life.Status) if status != "unconfigured"]
+        tests = {
+            (status, life.status_after_test(status, proven=proven), "test")
+            for status in life.TESTABLE
+            for proven in (True, False)
+        }
+
+        assert set(transitions("docs/configurations.md", 1)) == {
+            ("[*]", "configured", "create"),
+            *((source, target, move) for move, (source, target) in life.MOVES.items()),
+            *(test for test in tests if test[0] != test[1]),
+            *((status, "[*]", "delete") for status in statuses if status in life.DELETABLE),
+        }
+        assert "`unconfigured`" in read("docs/configurations.md")
+
+    def test_the_diagram_of_an_executor_configuration_names_its_operations(self) -> None:
+        """Each label that is no creation and no deletion is the last segment of a path."""
+        labels = {label for _, _, label in transitions("docs/configurations.md", 1)} - {"create", "delete"}
+        paths = load(document_path())["paths"]
+
+        assert {f"/v1/executors/{{id}}/{label}" for label in labels} == {
+            path for path in paths if path.startswith("/v1/executors/{id}/")
+        }
+
+    def test_the_stages_that_prove_a_configuration_are_the_ones_told(self) -> None:
+        """In their order."""
+        [told] = re.findall(r"hold: that\s(.+?) passed", read("docs/configurations.md"), re.DOTALL)
+
+        assert tuple(re.findall(r"`(\w+)`", told)) == executor_configurations.PROVING_STAGES
+
+    @pytest.mark.parametrize("noun", ["PROVIDER_CONFIG", "EXECUTOR_CONFIG"])
+    def test_the_audit_events_are_the_ones_listed(self, noun: str) -> None:
+        """But for a new key, which is no change of a configuration."""
+        rows = re.findall(rf"^\| `({noun}_\w+)` \| `(\w+)` \|", read("docs/configurations.md"), re.MULTILINE)
+
+        assert set(rows) == {
+            (type_, kind[0])
+            for type_, kind in audit.EVENT_KINDS.items()
+            if type_.startswith(noun) and not type_.endswith("_RESEALED")
+        }
 
     def test_the_names_of_secrets_are_the_ones_listed(self) -> None:
         """And so are the exceptions."""
