@@ -194,7 +194,6 @@ def of_seen_delivery(world: World, request: Request) -> None:
     world.api.expect(201, request.method, f"/v1/webhooks/{path}", Idempotency_Key=key)
 
 
-# ANCHOR steps catalog
 def in_catalog(id_: str) -> Step:
     return lambda _, request: of_id(request, id_)
 
@@ -244,13 +243,12 @@ def of_taken_workflow_name(world: World, request: Request) -> None:
     request.body["params"]["workflowName"] = world.api.draft().name
 
 
-# ANCHOR steps executor-configurations
 def of_executor_configuration(status: str) -> Step:
     """The configuration in this status, and no condition."""
 
     def step(world: World, request: Request) -> None:
         of_id(request, world.executor_configuration(status))
-        unconditionally(world, request)
+        of_any_state(world, request)
 
     return step
 
@@ -295,10 +293,9 @@ def of_description_only(_: World, request: Request) -> None:
     request.body = {"description": str(uuid4())}
 
 
-# ANCHOR steps provider-configurations
 def of_provider_configuration(world: World, request: Request) -> None:
     of_id(request, world.api.provider_configuration())
-    unconditionally(world, request)
+    of_any_state(world, request)
 
 
 def of_disabled_provider_configuration(world: World, request: Request) -> None:
@@ -327,14 +324,6 @@ def provider_configuration_overtaken_by(way: str) -> Step:
     return step
 
 
-def unconditionally(_: World, request: Request) -> None:
-    request.headers.pop("If-Match", None)
-
-
-def if_it_is_in_another_state(_: World, request: Request) -> None:
-    request.headers["If-Match"] = '"another"'
-
-
 def of_good_config(_: World, request: Request) -> None:
     config = {"base_url": CLOSED_URL}
     request.body = {**request.body, "name": str(uuid4()), "providerId": "http", "config": config}
@@ -358,7 +347,6 @@ def of_harmless_update(_: World, request: Request) -> None:
     request.body = {name: value for name, value in request.body.items() if name not in {"name", "config"}}
 
 
-# ANCHOR steps dashboards
 def without_times(_: World, request: Request) -> None:
     """Two random times may be a reversed range."""
     request.query = {name: value for name, value in request.query.items() if name == "status"}
@@ -366,9 +354,6 @@ def without_times(_: World, request: Request) -> None:
 
 def of_unknown_status(_: World, request: Request) -> None:
     request.query = {**request.query, "status": "finished"}
-
-
-# ANCHOR steps audit
 
 
 def of_good_audit_query(_: World, request: Request) -> None:
@@ -518,7 +503,6 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         422: [of_running_execution],
         500: [no_database],
     },
-    # ANCHOR rows catalog
     "listCatalogExecutors": CATALOG_LIST,
     "getCatalogExecutor": {**CATALOG_ENTRY, 200: [in_catalog("http.request")]},
     "validateCatalogExecutor": {
@@ -557,8 +541,6 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         413: [too_large],
         500: [of_known_template, of_good_parameters, no_database],
     },
-    #
-    # ANCHOR rows executor-configurations
     "listExecutorConfigurations": {
         200: [without_cursor],
         400: [over_the_limit],
@@ -585,7 +567,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         400: [of_executor_configuration("configured"), of_no_object],
         401: [of_executor_configuration("configured"), no_key],
         404: [of_description_only],
-        409: [of_executor_configuration("configured"), of_description_only, if_it_is_in_another_state],
+        409: [of_executor_configuration("configured"), of_description_only, of_another_state],
         413: [of_executor_configuration("configured"), too_large],
         422: [of_executor_configuration("tested"), of_description_only],
         500: [of_executor_configuration("configured"), of_description_only, no_database],
@@ -595,7 +577,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         400: [of_no_uuid],
         401: [of_executor_configuration("configured"), no_key],
         404: [],
-        409: [of_executor_configuration("configured"), if_it_is_in_another_state],
+        409: [of_executor_configuration("configured"), of_another_state],
         422: [of_executor_configuration("tested")],
         500: [of_executor_configuration("configured"), no_database],
     },
@@ -634,8 +616,6 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         422: [of_executor_configuration("active")],
         500: [of_executor_configuration("disabled"), no_database],
     },
-    #
-    # ANCHOR rows provider-configurations
     "listProviderConfigurations": {
         200: [without_cursor],
         400: [over_the_limit],
@@ -664,7 +644,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         400: [of_provider_configuration, of_no_object],
         401: [of_provider_configuration, no_key],
         404: [],
-        409: [of_provider_configuration, if_it_is_in_another_state],
+        409: [of_provider_configuration, of_another_state],
         413: [of_provider_configuration, too_large],
         422: [of_provider_configuration, of_bad_config],
         500: [of_provider_configuration, no_database],
@@ -703,9 +683,6 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         422: [of_provider_configuration_of_refused_address],
         500: [of_provider_configuration, no_database],
     },
-    #
-    # ANCHOR rows dashboards
-    #
     "getWorkflowSummary": {200: [], 401: [no_key], 500: [no_database]},
     "getExecutionSummary": {
         200: [without_times],
@@ -713,8 +690,6 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         401: [no_key],
         500: [without_times, no_database],
     },
-    # ANCHOR rows audit
-    #
     "searchAuditEvents": {
         200: [of_good_audit_query],
         400: [over_the_limit],
