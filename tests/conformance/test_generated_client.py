@@ -178,6 +178,40 @@ def test_a_provider_configuration_lives_from_its_creation_to_its_deletion(client
     assert client.expect(204, "delete_provider_configuration", created.id) is None
 
 
+def test_an_executor_configuration_lives_from_its_creation_to_its_deletion(client: Client) -> None:
+    """With its endpoints and its authentication as objects."""
+    models = client.models
+    secret = models.ExecutorConfigurationAuthenticationInputConfig.from_dict({"token": "secret"})
+    body = models.ExecutorConfigurationInput(
+        name="Generated executor configuration",
+        base_url="http://127.0.0.2:1",
+        endpoints=[
+            models.ExecutorConfigurationEndpointInput(
+                name="screen", path="/checks", method=models.ExecutorConfigurationEndpointInputMethod.POST
+            )
+        ],
+        authentication=models.ExecutorConfigurationAuthenticationInput(
+            type_=models.ExecutorConfigurationAuthenticationInputType.BEARER, config=secret
+        ),
+    )
+
+    created = client.expect(201, "create_executor_configuration", body=body)
+    assert created.status is models.ExecutorConfigurationStatus.CONFIGURED
+    read = client.expect(200, "get_executor_configuration", created.id)
+    assert (read.endpoints[0].timeout, read.last_tested_at) == (30, None)
+    assert read.authentication.config["token"] == "********"
+
+    change = models.ExecutorConfigurationUpdate(description="Changed.")
+    updated = client.expect(200, "update_executor_configuration", created.id, body=change)
+    assert (updated.description, updated.endpoints) == ("Changed.", read.endpoints)
+    assert client.refusal(422, "test_executor_configuration", created.id) == "FLK-0341"
+    assert client.refusal(422, "activate_executor_configuration", created.id) == "FLK-0252"
+    page = client.expect(200, "list_executor_configurations", status=created.status)
+    assert [item.id for item in page.items] == [created.id]
+    assert page.items[0].last_tested_at is not None
+    assert client.expect(204, "delete_executor_configuration", created.id) is None
+
+
 @pytest.fixture
 def active(client: Client) -> Iterator[Any]:
     """The id of an active workflow."""
