@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, asc, bindparam, desc, func, select, union_all
+from sqlalchemy import Connection, UnaryExpression, asc, bindparam, desc, func, select, union_all
 
 from flowker import jsontext
 from flowker.domain.audit import (
@@ -178,13 +178,13 @@ def _find(
         walks = [chain.where(audit_events.c.event_type == type_) for type_ in types]
     else:
         walks = [chain]
-    order = desc("sequence") if descending else asc("sequence")
+    order: UnaryExpression[Any] = desc("sequence") if descending else asc("sequence")
     pages = [walk.order_by(order).limit(limit) for walk in walks]
-    if len(pages) > 1:
-        # Each walk ends by itself: a database that would rather sort than merge has no more than pages to sort.
-        ends = [select(page.subquery().c.sequence) for page in pages]
-        pages = [union_all(*ends).order_by(order).limit(limit)]
-    return list(connection.scalars(pages[0]))
+    if len(pages) == 1:
+        return list(connection.scalars(pages[0]))
+    # Each walk ends by itself: a database that would rather sort than merge has no more than pages to sort.
+    merged = union_all(*(select(page.subquery().c.sequence) for page in pages))
+    return list(connection.scalars(merged.order_by(order).limit(limit)))
 
 
 def _read(connection: Connection, sequences: Sequence[int]) -> list[StoredAuditEvent]:

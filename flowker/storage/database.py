@@ -165,7 +165,8 @@ def is_unreadable(error: BaseException) -> bool:
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:
     """INSERT that leaves out a row whose `columns` are taken, under the partial unique index with this `where`."""
     insert = _INSERTS[dialect.name]
-    return insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
+    statement: ClauseElement = insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
+    return statement
 
 
 _NO_KEYWORDS: dict[str, Any] = {}

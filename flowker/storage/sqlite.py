@@ -102,19 +102,19 @@ def prepare_upgrade(engine: Engine) -> None:
     _retry_while_locked(lambda: engine.connect().close())
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Whether something that is stored cannot be read, and not the file as a whole."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    if hasattr(error, "sqlite_errorcode"):
+        return bool(error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT)
+    return str(error).startswith("Could not decode to UTF-8")  # The driver's own finding, which has no code.
+
+
 def path_beside(url: str, suffix: str) -> Path:
     """The path of a file that belongs to the database: the same one through a symbolic link to the database."""
     path = _path(url)
     return Path(f"{path.resolve() if path.is_symlink() else path}{suffix}")
-
-
-def is_unreadable(error: BaseException) -> bool:
-    """Whether this error says that something that is stored cannot be read."""
-    if not isinstance(error, sqlite3.DatabaseError):
-        return False
-    if hasattr(error, "sqlite_errorcode"):
-        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
-    return str(error).startswith("Could not decode to UTF-8")  # The driver's own finding, which has no code.
 
 
 _WRITER_PRAGMAS: Final = (

@@ -446,3 +446,105 @@ class TestPaymentValidation:
         assert (
             results["errorMessage"] == "FLK-0504: node validate-payment failed: the far side answered 403 Forbidden"
         )
+
+
+TRANSACTION = {
+    "requestId": "22222222-0000-4000-8000-000000000001",
+    "transactionType": "PIX",
+    "amount": "100.10",
+    "currency": "BRL",
+    "transactionTimestamp": "2026-03-17T14:35:00Z",
+    "account": {"accountId": "22222222-0000-4000-8000-000000000002", "type": "checking", "status": "active"},
+    "transaction": {"asset": "BRL", "value": "100.10"},
+    "transactionDescription": "Rent",
+}
+VALIDATIONS = "/tracer/v1/validations"
+TRANSACTIONS = f"/ledger/v1/organizations/{UNKNOWN}/ledgers/{UNKNOWN}/transactions/json"
+
+
+class TestTracerMidazValidation:
+    @pytest.fixture
+    def workflow(self, api: Api, httpserver: HTTPServer) -> Workflow:
+        """An active workflow that the template built, to call the stubs; the ledger's takes the issuer's token."""
+        issuer, ledger = httpserver.url_for("/issuer"), httpserver.url_for("/ledger")
+        found = {"issuer": issuer, "token_endpoint": f"{issuer}/token"}
+        httpserver.expect_request("/issuer/.well-known/openid-configuration").respond_with_json(found)
+        token = {"access_token": "of-the-issuer", "token_type": "Bearer", "expires_in": 3600}
+        httpserver.expect_request("/issuer/token", method="POST").respond_with_json(token)
+        bearer = {"Authorization": "Bearer of-the-issuer"}
+        httpserver.expect_request(TRANSACTIONS, method="POST", headers=bearer).respond_with_json(
+            {"id": "t-1"}, status=201
+        )
+        tracer = api.provider_configuration(
+            {"base_url": httpserver.url_for("/tracer"), "api_key": "key-of-tracer"}, providerId="tracer"
+        )
+        midaz = api.provider_configuration(
+            {
+                **LEDGER,
+                "transaction_base_url": ledger,
+                "auth": {"issuer_url": issuer, "client_id": "flowker", "client_secret": "secret"},
+            },
+            providerId="midaz",
+        )
+        return api.move(build(api, "tracer-midaz-validation", transactions(tracer, midaz)), "activate")
+
+    def test_an_allowed_transaction_is_created_in_the_ledger(
+        self, api: Api, httpserver: HTTPServer, workflow: Workflow
+    ) -> None:
+        """Tracer is asked with its key and the ledger with the issuer's token, each for its part of the delivery."""
+        tracers_key = {"X-API-Key": "key-of-tracer"}
+        httpserver.expect_request(VALIDATIONS, method="POST", headers=tracers_key).respond_with_json(
+            {"decision": "ALLOW"}
+        )
+
+        started = api.deliver(workflow, TRANSACTION)
+        results = api.results(started.json()["executionId"])
+
+        assert results["status"] == "completed", results
+        statuses = {step["nodeId"]: step["status"] for step in results["stepResults"]}
+        assert statuses == {
+            "tracer-validate": "completed",
+            "decision-check": "completed",
+            "midaz-create-tx": "completed",
+            "rejected": "skipped",
+        }
+        assert results["finalOutput"]["midaz-create-tx"]["body"] == {"id": "t-1"}
+        asked = {request.path: json.loads(request.get_data()) for request, _ in httpserver.log if request.is_json}
+        assert asked == {
+            VALIDATIONS: {name: TRANSACTION[name] for name in list(TRANSACTION)[:6]},
+            TRANSACTIONS: {"send": TRANSACTION["transaction"], "description": "Rent"},
+        }
+
+    @pytest.mark.parametrize("decision", ["DENY", "REVIEW"])
+    def test_another_decision_is_the_output_and_nothing_is_created(
+        self, api: Api, httpserver: HTTPServer, workflow: Workflow, decision: str
+    ) -> None:
+        """The ledger is not asked."""
+        httpserver.expect_request(VALIDATIONS, method="POST").respond_with_json({"decision": decision})
+
+        started = api.deliver(workflow, TRANSACTION)
+        results = api.results(started.json()["executionId"])
+
+        assert results["status"] == "completed"
+        assert results["finalOutput"] == {"decision": decision, "requestId": TRANSACTION["requestId"]}
+        assert [request.path for request, _ in httpserver.log] == [VALIDATIONS]
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"amount": None}, "inputMapping[2]: the required source workflow.amount is missing"),
+            ({"amount": 100.1}, "the input does not fit the executor: input.amount must be a string"),
+        ],
+    )
+    def test_a_delivery_that_does_not_fit_goes_nowhere(
+        self, api: Api, httpserver: HTTPServer, workflow: Workflow, changes: Json, reason: str
+    ) -> None:
+        """The execution fails at once, and says what is wrong with which field."""
+        delivery = {name: value for name, value in {**TRANSACTION, **changes}.items() if value is not None}
+
+        started = api.deliver(workflow, delivery)
+        results = api.results(started.json()["executionId"])
+
+        assert results["errorMessage"] == f"FLK-0504: node tracer-validate failed: {reason}"
+        assert results["stepResults"][0]["attempts"] == 1
+        assert httpserver.log == []

@@ -19,12 +19,15 @@ import pytest
 
 from flowker import __version__, demo
 from flowker.app import document_path
-from flowker.domain import audit, calls, executions, provider_configurations, retries, secrets, workflows
+from flowker.domain import audit, calls, executions, mappings, provider_configurations, retries, secrets, workflows
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
+from flowker.domain.workflow_templates import TEMPLATES, WorkflowTemplate
 from flowker.executors import authentication, connectivity, http, responses
-from flowker.executors.registry import EXECUTORS, PROVIDERS
+from flowker.executors.registry import EXECUTORS, PROVIDERS, TRIGGERS
 from flowker.http.document import load
 from flowker.http.errors import STATUS, classes_by_code
+from flowker.jsonschema import Schema
+from flowker.operations import template_parameters
 from flowker.settings import PREFIX, Settings
 from flowker.storage import audit_events, audit_verification
 from flowker.storage.database import Store, upgrade
@@ -332,6 +335,80 @@ class TestConfigurations:
 
         assert listed == secrets._NAME.pattern.split("|")
         assert set(exceptions) == secrets._PUBLIC
+
+
+class TestMappings:
+    def test_an_entry_has_the_members_that_are_listed(self) -> None:
+        """With the defaults that it has."""
+        rows = table("docs/calls.md", "Member of an entry", "Values", "Default")
+
+        assert tuple(name for name, *_ in rows) == mappings._MEMBERS
+        assert [default for *_, default in rows] == ["required", "required", "false"]
+
+    def test_the_bounds_are_the_ones_that_are_told(self) -> None:
+        """In words, where they are read."""
+        page = read("docs/calls.md")
+
+        assert f"`[0]` to `[{mappings.POSITION_MAX}]`" in page
+        assert f"There may be {mappings.ENTRIES_MAX} entries" in page
+
+    def test_the_example_compiles(self) -> None:
+        """Who copies it has a mapping."""
+        [example] = [text for text in fences("docs/calls.md", "json") if '"source"' in text]
+
+        assert len(mappings.compile_input_mapping(json.loads(example)).entries) == 3
+
+
+class TestCatalog:
+    def test_every_list_is_told(self) -> None:
+        """Each path of the catalog, but those of one entry and of a validation."""
+        listed = {path for path, *_ in table("docs/catalog.md", "Read", "What it tells", "Schema")}
+        paths = {path for path in load(document_path())["paths"] if path.startswith("/v1/catalog/")}
+
+        assert listed == {path for path in paths if not path.endswith(("/{id}", "/validate"))}
+        assert {path for path in paths if path.endswith("/validate")} == set(
+            re.findall(r"`POST (/v1/catalog/\S+)`", read("docs/catalog.md"))
+        )
+
+    def test_there_is_one_trigger(self) -> None:
+        """The page names it."""
+        assert list(TRIGGERS) == ["webhook"]
+
+    @pytest.mark.parametrize("template", TEMPLATES.values(), ids=list(TEMPLATES))
+    def test_a_template_has_the_parameters_that_are_listed(self, template: WorkflowTemplate) -> None:
+        """In the same order, with their defaults, and with `required` where it is."""
+        rows = table("docs/catalog.md", f"Parameter of `{template.id}`", "Values", "Default")
+        properties = template.parameter_schema["properties"]
+        required = template.parameter_schema["required"]
+
+        assert [(name, default) for name, _, default in rows] == [
+            (name, "required" if name in required else shape.get("default", "none"))
+            for name, shape in properties.items()
+        ]
+
+    @pytest.mark.parametrize("template", TEMPLATES.values(), ids=list(TEMPLATES))
+    def test_a_template_builds_the_graph_that_is_drawn(self, template: WorkflowTemplate) -> None:
+        """Edges by their handle or, without one, by their label."""
+        section = read("docs/catalog.md").partition(f"### `{template.id}`")[2]
+        drawn = re.findall(
+            r"^    ([\w-]+) (?:-- (\w+) )?--> ([\w-]+)$", section.partition("```\n\n")[0], re.MULTILINE
+        )
+        names = {name: "BRL" if name == "currency" else "x" for name in template.parameter_schema["required"]}
+
+        assert drawn == [
+            (edge["source"], edge.get("sourceHandle", edge.get("label", "")), edge["target"])
+            for edge in template.build(names)["edges"]
+        ]
+
+    def test_the_example_fits_its_template(self) -> None:
+        """Who copies it has parameters of the right form."""
+        [example] = [json.loads(text) for text in fences("docs/catalog.md", "json")]
+
+        assert Schema(TEMPLATES[example["templateId"]].parameter_schema).fields(example["params"]) == {}
+
+    def test_as_many_configurations_are_offered_as_is_told(self) -> None:
+        """The bound of the schema."""
+        assert f"the first {template_parameters.OFFERED_MAX} by name" in read("docs/catalog.md")
 
 
 class TestAudit:

@@ -170,6 +170,16 @@ def test_parameters_that_name_configurations_do(id_: str, parameters: dict[str, 
     assert called == set(configuration_ids(template, parameters))
 
 
+@pytest.mark.parametrize(("id_", "parameters"), EVERY)
+def test_every_call_checks_its_input(id_: str, parameters: dict[str, Any]) -> None:
+    """What the far side would refuse is named here, and not sent."""
+    nodes = compiled(TEMPLATES[id_].build(parameters)).nodes.values()
+    calls = [node.behaviour for node in nodes if isinstance(node.behaviour, ExecutorCall)]
+
+    assert calls
+    assert all(call.validate_input for call in calls)
+
+
 class TestMisfits:
     @pytest.mark.parametrize(("id_", "parameters"), EVERY)
     def test_good_parameters_have_none(self, id_: str, parameters: dict[str, Any]) -> None:

@@ -10,8 +10,11 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from flowker.domain.errors import InternalError
-from flowker.storage import database
+from flowker.storage import sqlite
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade
+
+DATABASES = ("sqlite",)
+"""What is special about a file."""
 
 
 def read_settings(connection: Connection) -> dict[str, object]:
@@ -108,7 +111,7 @@ def test_a_locked_database_is_waited_for(url: str) -> None:
                 other.execute("ROLLBACK")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-        database._retry_while_locked(take_the_lock)
+        sqlite._retry_while_locked(take_the_lock)
     engine.dispose()
 
     assert len(attempts) == 3

@@ -33,24 +33,24 @@ def test_the_migrated_schema_is_that_of_the_tables(connection: Connection) -> No
     assert compare_metadata(context, metadata) == []
 
 
-def test_the_migrated_schema_is_that_of_the_tables_word_for_word(tmp_path: Path, url: str) -> None:
+def test_the_migrated_schema_is_that_of_the_tables_word_for_word(tmp_path: Path, sqlite_url: str) -> None:
     """Also what alembic does not compare: partial indexes, checks, WITHOUT ROWID."""
     engine: Engine = create_engine(f"sqlite:///{tmp_path / 'tables.db'}")
     metadata.create_all(engine)
     engine.dispose()
 
-    migrated = schema(Path(url.removeprefix("sqlite:///")))
+    migrated = schema(Path(sqlite_url.removeprefix("sqlite:///")))
     del migrated["alembic_version"]
 
     assert migrated == schema(tmp_path / "tables.db")
 
 
-def test_an_upgrade_can_be_repeated(url: str) -> None:
+def test_an_upgrade_can_be_repeated(sqlite_url: str) -> None:
     """The second one finds nothing to do."""
-    path = Path(url.removeprefix("sqlite:///"))
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
     before = schema(path)
 
-    upgrade(url)
+    upgrade(sqlite_url)
 
     assert schema(path) == before
 
@@ -64,13 +64,13 @@ def test_a_schema_of_another_version_is_not_current(connection: Connection) -> N
     assert (newer, migrations.schema_is_current(connection)) == (False, False)
 
 
-def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
+def test_a_database_of_a_newer_version_is_refused(sqlite_url: str) -> None:
     """Rather than run on a schema that this version does not know."""
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as raw, raw:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as raw, raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
 
     with pytest.raises(DatabaseUnusable, match="newer version"):
-        upgrade(url)
+        upgrade(sqlite_url)
 
 
 def test_upgrades_at_once_take_turns(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ NOON = "2026-03-17T12:00:00.000000Z"
 def older(tmp_path: Path) -> str:
     """A database of the first schema, with an active workflow and a configuration, both in clear."""
     url = f"sqlite:///{tmp_path / 'older.db'}"
-    engine = database._engine(url, read_only=False, create=True)
+    engine = database._engine(url, read_only=False, upgrading=True)
     with engine.begin() as connection:
         config = migrations._config()
         config.attributes.update(connection=connection, vault=None)
@@ -141,8 +141,8 @@ async def test_an_upgrade_notes_what_active_workflows_use(older: str) -> None:
     await store.stop()
 
 
-def test_an_upgrade_leads_older_databases_to_the_same_schema(older: str, url: str) -> None:
+def test_an_upgrade_leads_older_databases_to_the_same_schema(older: str, sqlite_url: str) -> None:
     """Word for word."""
     upgrade(older)
 
-    assert schema(Path(older.removeprefix("sqlite:///"))) == schema(Path(url.removeprefix("sqlite:///")))
+    assert schema(Path(older.removeprefix("sqlite:///"))) == schema(Path(sqlite_url.removeprefix("sqlite:///")))

@@ -17,7 +17,9 @@ _AUDIT_TRIGGERS = {
     ),
     "postgresql": (
         """CREATE FUNCTION refuse_change_of_audit_events() RETURNS trigger LANGUAGE plpgsql AS
-           $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'audit events are never ' || TG_ARGV[0]; END $$""",
+           $$ BEGIN
+               RAISE integrity_constraint_violation USING MESSAGE = 'audit events are never ' || TG_ARGV[0];
+           END $$""",
         *(
             f"""CREATE TRIGGER audit_events_no_{event} BEFORE {event} ON audit_events
                 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_audit_events('{done}')"""
