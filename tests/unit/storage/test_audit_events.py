@@ -169,13 +169,14 @@ def minute(number: int) -> str:
 
 
 def make_events(count: int) -> Iterator[AuditEvent]:
-    """Events of all types, one a minute; half of them are of one resource."""
+    """Events of all types, one a minute; a good part of them are of one resource."""
     random = Random(7)  # noqa: S311 - a spread, no secret
     types = list(EVENT_KINDS)
     for number in range(count):
         type_ = random.choice(types)
         kind = EVENT_KINDS[type_]
-        resource_id = "busy" if number % 2 else f"resource-{random.randrange(50)}"
+        name = "busy" if number % 2 else f"resource-{random.randrange(50)}"
+        resource_id = name if kind.resource_type == "workflow" else f"{name}-{kind.resource_type}"
         yield AuditEvent(
             f"event-{number}", type_, *kind, resource_id, SYSTEM, minute(number), {"workflowId": "w" * 36}
         )
@@ -193,8 +194,11 @@ SEARCHES = (
     Search(resource_id="busy"),
     Search(resource_id="resource-7"),
     Search(resource_id="nobody"),
+    Search(resource_id="busy", event_type="WORKFLOW_UPDATED"),
     Search(resource_id="busy", event_type="EXECUTION_FAILED"),
-    Search(resource_id="resource-7", action="EXECUTE", result="SUCCESS"),
+    Search(resource_id="busy", resource_type="workflow"),
+    Search(resource_id="busy", resource_type="execution"),
+    Search(resource_id="resource-7-execution", action="EXECUTE", result="SUCCESS"),
     Search(date_from=minute(100)),
     Search(date_to=minute(100)),
     Search(date_from=minute(100), date_to=minute(100)),
