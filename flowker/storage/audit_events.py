@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, asc, bindparam, desc, func, select
+from sqlalchemy import Connection, UnaryExpression, asc, bindparam, desc, func, select, union_all
 
 from flowker import jsontext
 from flowker.domain.audit import (
@@ -24,7 +24,6 @@ from flowker.domain.audit import (
     seal,
 )
 from flowker.domain.errors import AuditEventNotFound
-from flowker.storage.database import merge
 from flowker.storage.pages import Page, Place, cursor_to, malformed, place_of
 from flowker.storage.statements import AnyRow, Prepared, PreparedForMany, insert_into
 from flowker.storage.tables import audit_events
@@ -161,26 +160,36 @@ def _find(
     connection: Connection, search: Search, first: int, last: int, limit: int, *, descending: bool
 ) -> list[int]:
     """The sequences of a page."""
-    types = event_types(
-        event_type=search.event_type,
-        action=search.action,
-        result=search.result,
-        resource_type=search.resource_type,
-    )
+    order: UnaryExpression[Any] = desc("sequence") if descending else asc("sequence")
+    types = _types(connection, search)
     if not types or first > last:
         return []
     sequence = audit_events.c.sequence
     chain = select(sequence).where(sequence.between(first, last))
     if search.resource_id is not None:
         # Its index has the type before the sequence: a resource may have as many events as the chain.
-        walk = chain.where(audit_events.c.resource_id == search.resource_id)
-        walks = [walk.where(audit_events.c.event_type == type_) for type_ in types]
-    elif len(types) < len(EVENT_KINDS):
-        walks = [chain.where(audit_events.c.event_type == type_) for type_ in types]
-    else:
-        walks = [chain]
-    direction = desc if descending else asc
-    return list(connection.scalars(merge(connection.dialect, walks, [direction("sequence")], limit)))
+        chain = chain.where(audit_events.c.resource_id == search.resource_id)
+    elif len(types) == len(EVENT_KINDS):
+        return list(connection.scalars(chain.order_by(order).limit(limit)))
+    walks = [chain.where(audit_events.c.event_type == type_).order_by(order).limit(limit) for type_ in types]
+    if len(walks) == 1:
+        return list(connection.scalars(walks[0]))
+    # Each walk ends by itself: a database that would rather sort than merge has no more than pages to sort.
+    merged = union_all(*(select(walk.subquery().c.sequence) for walk in walks))
+    return list(connection.scalars(merged.order_by(order).limit(limit)))
+
+
+def _types(connection: Connection, search: Search) -> list[str]:
+    """The types of event that a search has to walk along; a resource has only those of its own kind."""
+    resource_type = search.resource_type
+    if search.resource_id is not None:
+        of_resource = audit_events.c.resource_id == search.resource_id
+        resource_type = connection.scalar(select(audit_events.c.resource_type).where(of_resource).limit(1))
+        if resource_type is None or search.resource_type not in {None, resource_type}:
+            return []
+    return event_types(
+        event_type=search.event_type, action=search.action, result=search.result, resource_type=resource_type
+    )
 
 
 def _read(connection: Connection, sequences: Sequence[int]) -> list[StoredAuditEvent]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
@@ -359,7 +360,21 @@ class TestErrors:
                 advance(connection, Verification(), None)
         engine.dispose()
 
-    @pytest.mark.parametrize("error", [ValueError("x"), sqlite3.OperationalError("x"), sqlite3.InterfaceError("x")])
+    @pytest.mark.parametrize("error", [psycopg.errors.DataCorrupted("x"), psycopg.errors.IndexCorrupted("x")])
+    def test_a_server_that_finds_its_data_spoiled_says_so(self, error: Exception) -> None:
+        """By its own checks of a page."""
+        assert is_unreadable(error)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ValueError("x"),
+            sqlite3.OperationalError("x"),
+            sqlite3.InterfaceError("x"),
+            psycopg.errors.AdminShutdown("x"),
+            psycopg.OperationalError("x"),
+        ],
+    )
     def test_other_errors_are_not_of_what_is_stored(self, error: Exception) -> None:
         """Only what the database or its driver says of the data is."""
         assert not is_unreadable(error)
