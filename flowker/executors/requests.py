@@ -200,6 +200,7 @@ def _quote(text: str) -> str:
 
 def _fixed_headers(config: Mapping[str, Any], credentials: Credentials) -> dict[str, str]:
     fixed = headers_of(config.get("headers"), "the headers of the configuration")
+    _refuse_headers(credentials.headers, _OURS)
     _refuse_headers(fixed, _OURS | credentials.header_names)
     return fixed
 

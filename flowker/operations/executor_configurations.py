@@ -145,7 +145,8 @@ async def enable_executor_configuration(context: Context, *, id_: str, request: 
 async def test_executor_configuration(context: Context, *, id_: str, request: Request) -> Answer:
     tested = await context.store.read(executor_configurations.require, id_.lower())
     require_testable(tested.status)
-    result = await run_test(context, partial(http.probe, _config(context.vault, tested)))
+    clear = replace(tested, authentication=context.vault.open(tested.authentication, tested.id))
+    result = await run_test(context, partial(http.probe, _config(clear)))
     await _record_test(context, tested, result, request)
     require_allowed(result)
     return result
@@ -267,7 +268,7 @@ def _checked_and_sealed(vault: Vault, clear: StoredExecutorConfiguration) -> Sto
     """The configuration as it is stored. A body of a megabyte takes longer than the event loop may stand still."""
     require_unique_names(endpoint["name"] for endpoint in clear.endpoints)
     _check_urls(clear)
-    _check_authentication(clear.authentication)
+    _check_authentication(clear)
     return replace(clear, authentication=vault.seal(clear.authentication, clear.id))
 
 
@@ -284,21 +285,20 @@ def _check_urls(configuration: StoredExecutorConfiguration) -> None:
             raise EndpointPathInvalid(fields={f"endpoints[{index}].path": str(refused)}) from None
 
 
-def _check_authentication(clear: Mapping[str, Any]) -> None:
+def _check_authentication(clear: StoredExecutorConfiguration) -> None:
     """Raise `AuthenticationInvalid` for what its schema or its first call would refuse."""
-    wrong = _AUTHENTICATION.fields(clear, "authentication")
+    wrong = _AUTHENTICATION.fields(clear.authentication, "authentication")
     if wrong:
         raise AuthenticationInvalid(fields=wrong)
     try:
-        authentication.read_credentials(clear)
+        http.probe(_config(clear))
     except CallRefused as refused:
         raise AuthenticationInvalid(fields={"authentication.config": str(refused)}) from None
 
 
-def _config(vault: Vault, configuration: StoredExecutorConfiguration) -> dict[str, Any]:
+def _config(clear: StoredExecutorConfiguration) -> dict[str, Any]:
     """What a configuration of the provider `http` would be that calls the same far side in the same way."""
-    auth = vault.open(configuration.authentication, configuration.id)
-    return {"base_url": configuration.base_url, "auth": auth}
+    return {"base_url": clear.base_url, "auth": clear.authentication}
 
 
 def _changed(

@@ -112,11 +112,13 @@ def test_every_attempt_has_the_same_key_and_a_trace_of_its_own(call_to: CallTo) 
     ],
 )
 def test_headers_that_are_ours_are_refused(call_to: CallTo, name: str) -> None:
-    """From an input, which may come from anybody, and from a configuration alike."""
+    """From an input, which may come from anybody, from a configuration, and as the header of its API key."""
     with pytest.raises(CallRefused, match="only Flowker"):
         prepare(call_to(BASE, input={"headers": {name: "x"}}))
     with pytest.raises(CallRefused, match="only Flowker"):
         prepare(call_to(BASE, {"headers": {name: "x"}}))
+    with pytest.raises(CallRefused, match="only Flowker"):
+        prepare(call_to(BASE, {"auth": {"type": "api_key", "config": {"key": "x", "header": name}}}))
 
 
 def test_credentials_are_not_overridden(call_to: CallTo) -> None:
