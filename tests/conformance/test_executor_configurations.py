@@ -1,14 +1,17 @@
 """The rules of executor configurations over the API: life, secrets, tests, use, lists; also two at once."""
 
+import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
+from flowker.executors.authentication import SCHEMA
 from tests.conformance.conftest import (
     CLOSED_URL,
     EXECUTOR_CONFIGURATION_WAYS,
@@ -115,6 +118,68 @@ def audited(world: World, id_: str) -> list[tuple[str, str, str, Json]]:
 def last_test(world: World, id_: str) -> Any:
     [row] = rows(world, "SELECT last_test FROM executor_configurations WHERE id = ?", id_)
     return row[0] and json.loads(row[0])
+
+
+def _has_header(name: str, value: str) -> Callable[[Request], bool]:
+    return lambda request: request.headers.get(name) == value
+
+
+AUTHENTICATIONS: dict[str, tuple[Json, Callable[[Request], bool]]] = {
+    "none": ({}, lambda _: True),
+    "api_key": (
+        {"key": CANARY, "header_name": "X-Team-Key", "prefix": "Team"},
+        _has_header("X-Team-Key", f"Team {CANARY}"),
+    ),
+    "api_key (query)": (
+        {"key": CANARY, "header": "key", "location": "query"},
+        lambda request: request.args.get("key") == CANARY,
+    ),
+    "bearer": ({"token": CANARY}, _has_header("Authorization", f"Bearer {CANARY}")),
+    "basic": (
+        {"username": "ada", "password": CANARY},
+        _has_header("Authorization", f"Basic {base64.b64encode(f'ada:{CANARY}'.encode()).decode()}"),
+    ),
+    "oidc_client_credentials": (
+        {"client_id": "flowker", "client_secret": CANARY, "scopes": ["check"], "audience": "screening"},
+        _has_header("Authorization", "Bearer granted"),
+    ),
+    "oidc_user": (
+        {"client_id": "flowker", "username": "ada", "password": CANARY},
+        _has_header("Authorization", "Bearer granted"),
+    ),
+}
+"""By type: a config, and whether a request comes from who it says."""
+
+GRANTS: Mapping[str, Json] = {
+    "oidc_client_credentials": {"grant_type": "client_credentials", "client_secret": CANARY},
+    "oidc_user": {"grant_type": "password", "username": "ada", "password": CANARY},
+}
+
+
+def guarded(server: HTTPServer, kind: str, lets_in: Callable[[Request], bool]) -> Json:
+    """Make the server let in who is right, and grant tokens to who asks as this type does: members of a config."""
+
+    def answer(request: Request) -> Any:
+        return Response("{}", status=200 if lets_in(request) else 401, content_type="application/json")
+
+    server.expect_request("/v1").respond_with_handler(answer)
+    if kind not in GRANTS:
+        return {}
+    issuer = server.url_for("/issuer")
+    server.expect_request("/issuer/.well-known/openid-configuration").respond_with_json(
+        {"issuer": issuer, "token_endpoint": f"{issuer}/token"}
+    )
+    server.expect_request("/issuer/token", method="POST").respond_with_json(
+        {"access_token": "granted", "token_type": "Bearer", "expires_in": 60}
+    )
+    return {"issuer_url": issuer}
+
+
+def _basic(request: Request) -> Json:
+    """Client and secret, if they came as RFC 6749 prefers it."""
+    if request.authorization is None or request.authorization.type != "basic":
+        return {}
+    return {"client_id": request.authorization.username, "client_secret": request.authorization.password}
 
 
 class TestCreation:
@@ -485,6 +550,18 @@ class TestLife:
         assert by_status.keys() == {200, 409}
         assert by_status[409]["code"] == "FLK-0350"
 
+    def test_what_a_failed_test_took_back_is_not_activated(self, world: World, httpserver: HTTPServer) -> None:
+        """Also when the test ends between the activation's reading and its writing."""
+        httpserver.expect_oneshot_request("/").respond_with_json({})
+        httpserver.expect_request("/").respond_with_json({}, status=503)
+        id_ = world.api.executor_configuration(baseUrl=httpserver.url_for("/"))
+        check(world.api, id_)
+        assert get(world.api, id_)["status"] == "tested"
+        world.overtake(lambda: check(world.api, id_))
+
+        assert code(world.api, 409, "POST", path_of(id_, "activate")) == "FLK-0350"
+        assert get(world.api, id_)["status"] == "configured"
+
     def test_an_id_may_be_written_in_capitals(self, world: World) -> None:
         """RFC 9562: a UUID is the same in either case."""
         id_ = world.executor_configuration("configured")
@@ -562,11 +639,20 @@ class TestSecrets:
 
 
 class TestConnectivity:
-    def test_a_far_side_that_works_makes_it_tested(self, world: World, httpserver: HTTPServer) -> None:
-        """With its stages and times, which are kept."""
-        api = world.api
-        httpserver.expect_request("/").respond_with_json({})
-        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/"), authentication=bearer(CANARY))
+    def test_every_type_of_authentication_is_tested_here(self) -> None:
+        """What follows is about all that a configuration can have."""
+        assert {name.partition(" ")[0] for name in AUTHENTICATIONS} == set(SCHEMA["properties"]["type"]["enum"])
+
+    @pytest.mark.parametrize("name", AUTHENTICATIONS)
+    def test_a_far_side_that_lets_us_in_makes_it_tested(
+        self, world: World, httpserver: HTTPServer, name: str
+    ) -> None:
+        """With the stages and their times; the result is kept."""
+        api, kind = world.api, name.partition(" ")[0]
+        config, lets_in = AUTHENTICATIONS[name]
+        issuer = guarded(httpserver, kind, lets_in)
+        authentication = {"type": kind, "config": {**config, **issuer}}
+        id_ = api.executor_configuration(baseUrl=httpserver.url_for("/v1"), authentication=authentication)
         before = get(api, id_)
 
         result = check(api, id_)
@@ -575,13 +661,37 @@ class TestConnectivity:
         assert [(stage["name"], stage["status"]) for stage in result["stages"]] == [
             ("dns_resolution", "passed"),
             ("connectivity", "passed"),
-            ("authentication", "passed"),
+            ("authentication", "skipped" if kind == "none" else "passed"),
             ("end_to_end", "passed"),
         ]
         assert before["updatedAt"] <= result["startedAt"] <= result["completedAt"]
         assert last_test(world, id_) == result
-        tested = {"status": "tested", "updatedAt": result["completedAt"], "lastTestedAt": result["completedAt"]}
-        assert get(api, id_) == {**before, **tested}
+        when = {"updatedAt": result["completedAt"], "lastTestedAt": result["completedAt"]}
+        assert get(api, id_) == {**before, "status": "tested", **when}
+        assert CANARY not in json.dumps(result, default=str)
+        if kind in GRANTS:
+            asked = [request for request, _ in httpserver.log if request.path == "/issuer/token"]
+            sent = {**asked[0].form.to_dict(), **_basic(asked[0])}
+            assert GRANTS[kind].items() <= sent.items()
+
+    @pytest.mark.parametrize("name", [name for name in AUTHENTICATIONS if name != "none"])
+    def test_a_far_side_that_refuses_the_credentials_does_not(
+        self, world: World, httpserver: HTTPServer, name: str
+    ) -> None:
+        """200 all the same: the test was made. It stays as it was, and the result is kept."""
+        kind = name.partition(" ")[0]
+        issuer = guarded(httpserver, kind, lambda _: False)
+        authentication = {"type": kind, "config": {**AUTHENTICATIONS[name][0], **issuer}}
+        id_ = world.api.executor_configuration(baseUrl=httpserver.url_for("/v1"), authentication=authentication)
+        before = get(world.api, id_)
+
+        result = check(world.api, id_)
+
+        assert (result["overallStatus"], result["stages"][2]["status"]) == ("partial", "failed")
+        assert result["stages"][2]["error"].startswith("FLK-0282: ")
+        assert last_test(world, id_) == result
+        assert get(world.api, id_) == {**before, "lastTestedAt": result["completedAt"]}
+        assert CANARY not in json.dumps(result, default=str)
 
     def test_what_stands_at_the_base_url_proves_nothing(self, api: Api, httpserver: HTTPServer) -> None:
         """Many far sides have nothing there: it is the endpoints below it that are called."""
@@ -663,6 +773,16 @@ class TestConnectivity:
             "EXECUTOR_CONFIG_DELETED",
             "EXECUTOR_CONFIG_TEST_FAILED",
         ]
+
+    def test_of_two_tests_at_once_both_are_told(self, world: World) -> None:
+        """Neither changes what the other one tested: one is kept, both are audited."""
+        id_ = world.executor_configuration("configured")
+
+        answers = at_once(world, *[("POST", path_of(id_, "test"), None)] * 2)
+
+        assert [answer.status for answer in answers] == [200, 200]
+        assert get(world.api, id_)["status"] == "tested"
+        assert [event[0] for event in audited(world, id_)][1:] == ["EXECUTOR_CONFIG_TESTED"] * 2
 
 
 class TestAudit:
