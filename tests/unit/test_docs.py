@@ -382,6 +382,33 @@ class TestConfigurations:
             if type_.startswith(noun) and not type_.endswith("_RESEALED")
         }
 
+    @pytest.mark.parametrize(
+        ("what", "schema"),
+        [
+            ("an executor configuration", "ExecutorConfigurationInput"),
+            ("an endpoint", "ExecutorConfigurationEndpointInput"),
+        ],
+    )
+    def test_the_members_of_an_executor_configuration_are_the_ones_listed(self, what: str, schema: str) -> None:
+        """With the bounds of the document."""
+        described = load(document_path())["components"]["schemas"][schema]
+        bounds = ("maxLength", "maxItems", "maximum")
+
+        assert table("docs/configurations.md", f"Member of {what}", "Required", "At most") == [
+            [
+                name,
+                "yes" if name in described["required"] else "no",
+                "".join(str(member[bound]) for bound in bounds if bound in member),
+            ]
+            for name, member in described["properties"].items()
+        ]
+
+    def test_the_events_of_configurations_are_the_ones_listed(self) -> None:
+        """With their actions, of both kinds of configurations."""
+        page = re.findall(r"^\| `(\w+_CONFIG_\w+)` \| `(\w+)` \|", read("docs/configurations.md"), re.MULTILINE)
+
+        assert dict(page) == {type_: kind.action for type_, kind in audit.EVENT_KINDS.items() if "_CONFIG_" in type_}
+
     def test_the_names_of_secrets_are_the_ones_listed(self) -> None:
         """And so are the exceptions."""
         [told] = re.findall(r"^A member is secret (.+?)\. ", read("docs/configurations.md"), re.MULTILINE | re.DOTALL)
