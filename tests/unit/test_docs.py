@@ -403,12 +403,6 @@ class TestConfigurations:
             for name, member in described["properties"].items()
         ]
 
-    def test_the_events_of_configurations_are_the_ones_listed(self) -> None:
-        """With their actions, of both kinds of configurations."""
-        page = re.findall(r"^\| `(\w+_CONFIG_\w+)` \| `(\w+)` \|", read("docs/configurations.md"), re.MULTILINE)
-
-        assert dict(page) == {type_: kind.action for type_, kind in audit.EVENT_KINDS.items() if "_CONFIG_" in type_}
-
     def test_the_names_of_secrets_are_the_ones_listed(self) -> None:
         """And so are the exceptions."""
         [told] = re.findall(r"^A member is secret (.+?)\. ", read("docs/configurations.md"), re.MULTILINE | re.DOTALL)
