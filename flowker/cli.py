@@ -26,7 +26,7 @@ from rich.progress import Progress
 from uvicorn.supervisors import ChangeReload
 
 from flowker import __version__, demo
-from flowker.app import StoreInUse, build, check_document, document_path
+from flowker.app import StoreInUse, build, check_document, document_path, open_vault
 from flowker.logs import configure_logs
 from flowker.rotation import rotate
 from flowker.settings import InvalidSettings, Settings, load_settings
@@ -141,7 +141,7 @@ def run_demo(
 def upgrade_database() -> None:
     """Create the store or bring its schema up to this version."""
     settings = load_settings()
-    upgrade(settings.database_url)
+    upgrade(settings.database_url, open_vault(settings))
     out.print(f"{settings.database_url} is up to date")
 
 

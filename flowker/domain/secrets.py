@@ -11,7 +11,7 @@ from typing import Any
 
 MASK = "********"
 
-_NAME = re.compile(r"auth|cookie|key|passphrase|password|secret|signature|token", re.IGNORECASE)
+_NAME = re.compile(r"auth|cookie|credential|key|passphrase|passw|secret|session|signature|token", re.IGNORECASE)
 
 _PUBLIC = frozenset({"access_key_id", "auth_type"})
 """Names that the pattern takes for secret and that only identify."""

@@ -1,4 +1,4 @@
-"""Refused deliveries in the audit trail: every one is counted, few are written.
+"""Refused deliveries in the audit trail: counted for each workflow, and few are written.
 
 Whoever sends deliveries with a wrong token or signature must not be able to fill the store. So the first refusal of
 a workflow is written at once, and what follows is counted and written as one event each `INTERVAL_S`. Noting a

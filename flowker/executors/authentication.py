@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import quote
 
+from flowker.domain.secrets import MASK
 from flowker.executors.refusals import CallRefused
 from flowker.executors.shapes import FILLED, ISSUER_URL, TEXT, closed
 
 API_KEY_NAME = "X-API-Key"
 
 AUTHORIZATION = "Authorization"
-
-MASK = "********"
 
 MASKED_CHARACTERS_MIN = 6
 """A shorter secret is not looked for: it would be found everywhere, and hides nothing."""

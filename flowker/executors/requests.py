@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from flowker import __version__, jsontext
+from flowker.domain.secrets import is_secret_name
 from flowker.executors.authentication import Credentials, maskable
 from flowker.executors.calls import Call, OutgoingRequest
 from flowker.executors.egress import check_url
@@ -52,7 +53,6 @@ _OURS = frozenset(
 _IDENTITY = frozenset({"authorization", "cookie"})
 """Headers that say who calls: a configuration may set them, an input may not."""
 
-_SECRET_NAME = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -133,6 +133,8 @@ def parse_base(base_url: Any) -> URL:
         check_url(base)
     except (TypeError, ValueError):
         raise CallRefused("the configuration has no valid base URL") from None
+    if any(is_secret_name(name) for name in base.query):
+        raise CallRefused("the base URL has a secret in its query, where it would be shown")
     return base
 
 
@@ -251,5 +253,5 @@ def _tracking(call: Call) -> dict[str, str]:
 
 def _with_secrets(credentials: Credentials, headers: Mapping[str, str]) -> Credentials:
     """The credentials, with the headers of the configuration that look like secrets counted as secrets."""
-    secrets = [value for name, value in headers.items() if _SECRET_NAME.search(name)]
+    secrets = [value for name, value in headers.items() if is_secret_name(name)]
     return replace(credentials, secrets=maskable([*credentials.secrets, *secrets]))

@@ -38,6 +38,7 @@ ISSUER_URL: Shape = {
 HEADERS: Shape = {
     "type": "object",
     "additionalProperties": {"type": "string"},
+    "maxProperties": 100,
     "description": "Headers that are sent with every call.",
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flowker.domain.audit import SYSTEM, Actor
+from flowker.domain.audit import Actor
 from flowker.domain.errors import FlowkerError, InputTooLarge
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.accepting import Accepting
@@ -75,5 +75,5 @@ class Request(Protocol):
 def actor(request: Request) -> Actor:
     """Who makes this request, for the audit trail."""
     if request.key_fingerprint is None:
-        return Actor(SYSTEM.type, None, request.client_address)
+        return Actor("user", None, request.client_address)
     return Actor("api_key", request.key_fingerprint, request.client_address)

@@ -62,6 +62,8 @@ async def list_provider_configurations(
 async def create_provider_configuration(
     context: Context, *, body: schemas.ProviderConfigurationInput, request: Request
 ) -> Answer:
+    if body["providerId"] not in PROVIDERS:
+        raise UnknownProvider(fields={"providerId": "is not in the catalog"})
     now = context.timestamp()
     created = StoredProviderConfiguration(
         id=str(uuid7()),
@@ -214,10 +216,8 @@ def _checked_and_sealed(vault: Vault, clear: StoredProviderConfiguration) -> Sto
 
 
 def _check_config(provider_id: str, config: Mapping[str, Any]) -> None:
-    """Raise `UnknownProvider`, or `ProviderConfigInvalid` for what its schema or its first call would refuse."""
-    provider = PROVIDERS.get(provider_id)
-    if provider is None:
-        raise UnknownProvider(fields={"providerId": "is not in the catalog"})
+    """Raise `ProviderConfigInvalid` for what the provider's schema or its first call would refuse."""
+    provider = PROVIDERS[provider_id]
     wrong = _SCHEMAS[provider_id].fields(config, "config")
     if wrong:
         raise ProviderConfigInvalid(fields=wrong)

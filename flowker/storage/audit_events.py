@@ -94,6 +94,16 @@ def get(connection: Connection, event_id: str) -> StoredAuditEvent:
     return _stored(row)
 
 
+def sequence_of(connection: Connection, event_id: str) -> int:
+    """Reads nothing of the content, which may be what was tampered with. Raises `AuditEventNotFound`."""
+    sequence: int | None = connection.scalar(
+        select(audit_events.c.sequence).where(audit_events.c.event_id == event_id)
+    )
+    if sequence is None:
+        raise AuditEventNotFound
+    return sequence
+
+
 def list_page(
     connection: Connection, search: Search, *, limit: int = 20, cursor: str | None = None, sort_order: str = "DESC"
 ) -> Page[StoredAuditEvent]:

@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Select, func, select
 from flowker.domain.audit import GENESIS_HASH, StoredEntry, first_bad
 from flowker.domain.errors import InternalError
 from flowker.domain.workflows import Status
-from flowker.storage import audit_events
+from flowker.storage import audit_events, executor_configurations, provider_configurations, tables
 from flowker.storage.database import DatabaseUnusable, Store, is_unreadable
 from flowker.storage.executions import OPEN_STATUSES, TERMINAL_STATUSES
 from flowker.storage.requests import unavailable
@@ -181,5 +181,7 @@ _LAST_CHANGES: Final = (
     *(_latest(executions.c.started_at, status) for status in (*OPEN_STATUSES, *TERMINAL_STATUSES)),
     *(_latest(executions.c.completed_at, status) for status in TERMINAL_STATUSES),
     *(_latest(workflows.c.updated_at, status) for status in get_args(Status)),
+    *(_latest(tables.provider_configurations.c.updated_at, status) for status in provider_configurations.STATUSES),
+    *(_latest(tables.executor_configurations.c.updated_at, status) for status in executor_configurations.STATUSES),
 )
 """One look into an index each."""

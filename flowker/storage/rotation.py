@@ -51,6 +51,10 @@ class _Sealed:
     def key(self) -> Sequence[Column[Any]]:
         return list(self.table.primary_key.columns)
 
+    def touch(self) -> dict[str, Any]:
+        """A change like any other: who read the row before must not write back what was sealed with the old key."""
+        return {} if self.table is workflow_revisions else {"revision": self.table.c.revision + 1}
+
 
 def _reseal_page(
     connection: Connection, sealed: _Sealed, vault: Vault, after: tuple[Any, ...] | None, now: str
@@ -80,7 +84,7 @@ def _reseal_rows(
         connection.execute(
             update(sealed.table)
             .where(*(column == part for column, part in zip(sealed.key, key, strict=True)))
-            .values({sealed.column: jsontext.encode(resealed).decode()})
+            .values({sealed.column: jsontext.encode(resealed).decode(), **sealed.touch()})
         )
         yield _event(sealed, key[0], vault.key_id, now)
 

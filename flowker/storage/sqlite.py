@@ -118,6 +118,7 @@ def is_unreadable(error: BaseException) -> bool:
 
 
 _WRITER_PRAGMAS: Final = (
+    "secure_delete=ON",  # What was written in clear once must not stay in a page that is free.
     "synchronous=FULL",
     "foreign_keys=ON",
     f"cache_size=-{WRITER_CACHE_KIB}",

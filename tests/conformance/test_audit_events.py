@@ -213,13 +213,16 @@ class TestVerify:
             for number in (1, 2, 3)
         ]
 
-    def test_a_changed_entry_is_named(self, fresh: World, tmp_path: Path) -> None:
-        """From it on; what was recorded before it is still valid."""
+    @pytest.mark.parametrize(
+        "change", ["actor_ip = '10.0.0.1'", """context = '{"i":'""", "context = CAST(x'ff' AS TEXT)"]
+    )
+    def test_a_changed_entry_is_named(self, fresh: World, tmp_path: Path, change: str) -> None:
+        """From it on, itself included, whatever became of it; what was recorded before it is still valid."""
         fresh.api.inactive()
         ids = [event["eventId"] for event in search(fresh.api, sortOrder="ASC")]
         with closing(sqlite3.connect(tmp_path / "store" / "flowker.db")) as attacker:
             attacker.execute("DROP TRIGGER audit_events_no_update")
-            attacker.execute("UPDATE audit_events SET actor_ip = '10.0.0.1' WHERE sequence = 2")
+            attacker.execute(f"UPDATE audit_events SET {change} WHERE sequence = 2")  # noqa: S608 - stands above
             attacker.commit()
 
         answers = [fresh.api.expect(200, "GET", f"/v1/audit-events/{id_}/verify").json() for id_ in ids]

@@ -4,17 +4,21 @@ import base64
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import Connection, insert, select
 
 from flowker import cli, jsontext
 from flowker.app import StoreInUse, open_vault
+from flowker.domain.errors import ChangedMeanwhile
 from flowker.rotation import rotate
 from flowker.settings import Settings, load_settings
-from flowker.storage import keys, workflows
+from flowker.storage import database, keys, migrations, workflows
+from flowker.storage import provider_configurations as provider_configurations_module
 from flowker.storage.database import EngineLock, Store, upgrade
 from flowker.storage.rotation import PAGE
 from flowker.storage.tables import audit_events, executor_configurations, provider_configurations
@@ -131,6 +135,20 @@ async def test_with_keys_of_the_settings_the_service_may_run(url: str) -> None:
     lock.release()
 
 
+async def test_who_read_before_a_rotation_does_not_write_back_what_it_read(url: str) -> None:
+    """It would be sealed with the key that is not needed any more. They are told that the row was changed."""
+    old, new = make_key(), make_key()
+    async with opened(url) as store:
+        await store.write(fill, Vault(lambda: [old]))
+        read = await store.read(provider_configurations_module.require, "p0")
+        await rotate(settings_of(url, new, old))
+
+        with pytest.raises(ChangedMeanwhile):
+            await store.write(provider_configurations_module.replace, replace(read, status="disabled"), read.revision)
+
+        assert await store.read(read_secrets, Vault(lambda: [new])) == ["key 0", "token", "guard"]
+
+
 async def test_many_rows_take_many_transactions(url: str) -> None:
     """None is left out between two pages."""
     old, new = make_key(), make_key()
@@ -191,6 +209,40 @@ def test_the_command_tells_how_many(
     assert told == "0 rows were sealed with the new key; older keys are not needed any more\n"
     assert code == 1
     assert "holds something else than keys" in capsys.readouterr().err
+
+
+def test_an_upgrade_seals_with_the_key_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By command as at a start: no other key is made beside the database."""
+    key, path = make_key(), tmp_path / "older.db"
+    _make_first_schema(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWKER_DATABASE_URL", f"sqlite:///{path}")
+    monkeypatch.setenv("FLOWKER_SECRET_KEY", base64.b64encode(key).decode())
+    monkeypatch.setattr("sys.argv", ["flowker", "db", "upgrade"])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code in {0, None}, capsys.readouterr().err
+    assert not path.with_name("older.db.secret").exists()
+    with closing(sqlite3.connect(path)) as raw:
+        [(config,)] = raw.execute("SELECT config FROM provider_configurations")
+    assert Vault(lambda: [key]).open(jsontext.decode(config), "p") == {"api_key": "canary"}
+    assert b"canary" not in path.read_bytes()
+
+
+def _make_first_schema(path: Path) -> None:
+    """A database of the first version, with a secret in clear."""
+    engine = database._engine(f"sqlite:///{path}", read_only=False, upgrading=True)
+    with engine.begin() as connection:
+        config = migrations._config()
+        config.attributes.update(connection=connection, vault=None)
+        command.upgrade(config, "0001")
+        row = ("p", "p", "", "tracer", '{"api_key":"canary"}', "active", "{}", NOON, NOON)
+        connection.exec_driver_sql("INSERT INTO provider_configurations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    engine.dispose()
 
 
 def _run(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> int:

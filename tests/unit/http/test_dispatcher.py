@@ -36,8 +36,8 @@ class TestTheOrderOfChecks:
 
     async def test_a_missing_key_is_a_wrong_key(self, serve: Serve, scope: MakeScope, connect: Connect) -> None:
         """And the first of two counts, as everywhere."""
-        request = scope("GET", "/books/featured")
-        twice = scope("GET", "/books/featured", {"x-api-key": "bad"})
+        request = scope("POST", "/books/featured")
+        twice = scope("POST", "/books/featured", {"x-api-key": "bad"})
         twice["headers"].append((b"x-api-key", b"good"))
 
         for each in (request, twice):

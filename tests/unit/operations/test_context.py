@@ -15,6 +15,6 @@ def test_a_request_with_a_key_is_the_keys_doing(asked: "Asked") -> None:
     assert actor(asked) == Actor("api_key", "0123456789ab", "192.0.2.1")
 
 
-def test_a_request_without_authentication_is_the_systems_doing(asked: "Asked") -> None:
+def test_a_request_without_authentication_is_somebodys_doing(asked: "Asked") -> None:
     """There is nobody to name; where it came from is known all the same."""
-    assert actor(replace(asked, key_fingerprint=None)) == Actor("system", None, "192.0.2.1")
+    assert actor(replace(asked, key_fingerprint=None)) == Actor("user", None, "192.0.2.1")

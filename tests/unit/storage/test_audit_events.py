@@ -112,6 +112,23 @@ def test_what_was_appended_is_never_changed(
     assert len(read_chain(connection)) == 1
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("changed", ["sequence", "event_id"])
+def test_what_was_appended_is_not_replaced(connection: Connection, make_audit_event: MakeEvent, changed: str) -> None:
+    """To SQLite this is an INSERT, whichever key is taken."""
+    audit_events.append(connection, [make_audit_event()])
+    before = read_chain(connection)
+    columns = [column.name for column in tables.audit_events.columns]
+    values = ", ".join(
+        "9" if name == changed == "sequence" else "'x'" if name == changed else name for name in columns
+    )
+
+    with pytest.raises(IntegrityError, match="audit events are never changed"):
+        connection.exec_driver_sql(f"INSERT OR REPLACE INTO audit_events SELECT {values} FROM audit_events")  # noqa: S608
+
+    assert read_chain(connection) == before
+
+
 class TestOrderOfTime:
     def test_an_event_from_before_gets_the_time_of_the_one_before_it(
         self, connection: Connection, make_audit_event: MakeEvent

@@ -15,7 +15,15 @@ revision = "0002"
 down_revision = "0001"
 
 
+_NO_REPLACE = """CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
+           WHEN EXISTS (SELECT 1 FROM audit_events WHERE sequence = NEW.sequence OR event_id = NEW.event_id)
+           BEGIN SELECT RAISE(ABORT, 'audit events are never changed'); END"""
+"""To SQLite, INSERT OR REPLACE is no DELETE, and fires none of the triggers for one."""
+
+
 def upgrade() -> None:
+    if op.get_context().dialect.name == "sqlite":
+        op.execute(_NO_REPLACE)
     op.create_index("audit_events_by_type", "audit_events", ["event_type", "sequence"])
     op.create_index("audit_events_by_resource", "audit_events", ["resource_id", "event_type", "sequence"])
     vault: Vault = op.get_context().opts["vault"]
