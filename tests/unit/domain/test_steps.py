@@ -1,5 +1,6 @@
 """Nodes that need nothing from outside."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -8,9 +9,12 @@ import pytest
 from flowker.domain.actions import compile_action
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import parse
+from flowker.domain.kazaam import Occasion
 from flowker.domain.nodes import Behaviour, Conditional, Trigger
 from flowker.domain.retries import RetryPolicy
 from flowker.domain.steps import Failed, Produced, Wait, run_builtin
+
+OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
 
 
 def conditional(text: str) -> Conditional:
@@ -20,7 +24,7 @@ def conditional(text: str) -> Conditional:
 def run(
     behaviour: Behaviour, context: dict[str, Any] | None = None, *, elapsed: bool = False
 ) -> Produced | Failed | Wait:
-    return run_builtin(behaviour, context or {}, elapsed=elapsed)
+    return run_builtin(behaviour, context or {}, elapsed=elapsed, occasion=OCCASION)
 
 
 @pytest.mark.parametrize(("amount", "result", "branch"), [(101, True, "true"), (Decimal("100.00"), False, "false")])
