@@ -40,10 +40,8 @@ class SetOutputAction:
 
     def output(self, context: Mapping[str, Any]) -> Any:
         """Raises `RenderedTooLarge`, or `MappingFailed`."""
-        if self.mapping is None:
-            return None if self.template is None else self.template(context)
-        mapped = self.mapping.apply(context)
-        return mapped if self.template is None else {**self.template(context), **mapped}
+        rendered = {} if self.template is None else self.template(context)
+        return rendered if self.mapping is None else {**rendered, **self.mapping.apply(context)}
 
 
 @dataclass(frozen=True, slots=True)

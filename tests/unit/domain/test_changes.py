@@ -77,19 +77,19 @@ def test_a_change_costs_what_it_makes() -> None:
 @pytest.mark.parametrize("config", [None, 1, "a", []])
 def test_parameters_are_an_object(config: Any) -> None:
     """Also where there are none."""
-    for compile_it in (
-        lambda: compile_text_change("to_uppercase", config, "p"),
-        lambda: compile_reformat(config, "p"),
-    ):
-        with pytest.raises(InvalidMapping, match="^must be an object") as refused:
-            compile_it()
-        assert refused.value.place == "p"
+    with pytest.raises(InvalidMapping, match=r"^must be an object$") as refused:
+        compile_text_change("to_uppercase", config, "p")
+    assert refused.value.place == "p"
+
+    with pytest.raises(InvalidMapping, match=r"^must be an object with inputFormat and outputFormat$"):
+        compile_reformat(config, "p")
 
 
 def test_each_of_the_five_has_its_parameter() -> None:
     """Under its own name."""
     made = {
-        kind: compile_text_change(kind, dict.fromkeys(members, "x"), "p") for kind, (_, members) in TEXT_CHANGES.items()
+        kind: compile_text_change(kind, dict.fromkeys(members, "x"), "p")
+        for kind, (_, members) in TEXT_CHANGES.items()
     }
 
     assert made == {

@@ -4,7 +4,7 @@ import uuid
 from copy import deepcopy
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -75,8 +75,16 @@ class TestShift:
             ({"send:value": "legs[0]:value"}, {"keySeparator": ":"}, {"send": {"value": Decimal("1.50")}}),
             ({"sum.brl": "amount"}, {"inplace": True}, {**PAYMENT, "sum": {"brl": Decimal("100.10")}}),
             ({"legs[+]": "currency"}, {"inplace": True}, {**PAYMENT, "legs": [*PAYMENT["legs"], "brl"]}),
-            ({"legs[-].to": "amount"}, {"inplace": True}, {**PAYMENT, "legs": [{"to": Decimal("100.10")}, *PAYMENT["legs"]]}),
-            ({"amount": "large", "large": "amount"}, {"inplace": True}, {**PAYMENT, "amount": PAYMENT["large"], "large": PAYMENT["amount"]}),
+            (
+                {"legs[-].to": "amount"},
+                {"inplace": True},
+                {**PAYMENT, "legs": [{"to": Decimal("100.10")}, *PAYMENT["legs"]]},
+            ),
+            (
+                {"amount": "large", "large": "amount"},
+                {"inplace": True},
+                {**PAYMENT, "amount": PAYMENT["large"], "large": PAYMENT["amount"]},
+            ),
             ({"currency.code": "currency"}, {"inplace": True}, {**PAYMENT, "currency": {"code": "brl"}}),
         ],
     )
@@ -129,7 +137,9 @@ class TestConcat:
 
     def test_without_a_delimiter_texts_touch(self) -> None:
         """As Kazaam has it."""
-        assert run({"a": "x"}, operation("concat", {"sources": [{"path": "a"}] * 3, "targetPath": "a"})) == {"a": "xxx"}
+        assert run({"a": "x"}, operation("concat", {"sources": [{"path": "a"}] * 3, "targetPath": "a"})) == {
+            "a": "xxx"
+        }
 
     def test_what_is_required_has_to_be_there(self) -> None:
         """Each path, not each text."""
@@ -279,7 +289,7 @@ class TestTimestamp:
 
 
 class TestUuid:
-    SPEC: Any = {"doc.id": {"version": 4}}
+    SPEC: ClassVar[Any] = {"doc.id": {"version": 4}}
 
     def test_version_4_looks_random(self) -> None:
         """It has the form of one."""
@@ -315,7 +325,9 @@ class TestUuid:
             ("6BA7B810-9dad-11d1-80b4-00c04fd430c9", uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c9")),
         ],
     )
-    def test_versions_3_and_5_are_made_of_names(self, version: int, of_name: Any, namespace: str, of: uuid.UUID) -> None:
+    def test_versions_3_and_5_are_made_of_names(
+        self, version: int, of_name: Any, namespace: str, of: uuid.UUID
+    ) -> None:
         """One in the namespace of the one before."""
         names = [{"path": "author"}, {"path": "nobody", "default": "some string"}, {"path": "amount"}]
         spec = {"id": {"version": version, "namespace": namespace, "names": names}}
@@ -382,7 +394,9 @@ class TestOver:
 
     def test_everything_can_be_a_list(self) -> None:
         """When an operation before it made one."""
-        made = run(MESSAGE, operation("extract", {"path": "doc.guidObjects"}), operation("extract", {"path": "id"}, over="$"))
+        made = run(
+            MESSAGE, operation("extract", {"path": "doc.guidObjects"}), operation("extract", {"path": "id"}, over="$")
+        )
 
         assert made == ["guid0", "guid2", "guid4"]
 
@@ -427,11 +441,10 @@ class TestBounds:
 
     def test_constants_count_for_every_item(self) -> None:
         """They come from the definition, and there they are once."""
-        items = {"items": [{} for _ in range(1_100)]}
+        items: dict[str, Any] = {"items": [{} for _ in range(1_100)]}
 
         assert failure_of(items, operation("default", {"items[*].text": "x" * 1_000})) == (
-            "transforms[0] (default): items[*].text is too much: "
-            "what is rendered is larger than 1048576 characters"
+            "transforms[0] (default): items[*].text is too much: what is rendered is larger than 1048576 characters"
         )
 
     def test_extracting_and_walking_count_too(self) -> None:
@@ -483,7 +496,7 @@ def test_numbers_keep_their_digits(data: dict[str, Any]) -> None:
 @given(OBJECTS, st.permutations(["a.b", "c[1]", "d", "x.y", "x.z"]))
 def test_the_order_of_a_spec_does_not_matter(data: dict[str, Any], targets: list[str]) -> None:
     """Sources are read in what was given, and targets do not overlap."""
-    spec = {target: "$" for target in targets}
+    spec = dict.fromkeys(targets, "$")
 
     assert run(data, operation("shift", spec)) == run(data, operation("shift", dict(sorted(spec.items()))))
 

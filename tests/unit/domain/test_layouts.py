@@ -101,7 +101,7 @@ def test_utc_has_a_letter_and_a_name() -> None:
         ("2017-07-22 +0060", "2006-01-02 -0700"),
         ("2017-07-22 PST", "2006-01-02 MST"),
         ("2017-07-22 ", "2006-01-02"),
-        ("２０１７", "2006"),
+        ("\uff12\uff10\uff11\uff17", "2006"),
         ("2017-07-22 08:15:27.12", "2006-01-02 15:04:05.000"),
         ("1e9", "$unix"),
         ("999999999999999999", "$unix"),
@@ -132,7 +132,7 @@ def test_a_layout_to_read_by_has_a_year() -> None:
 
 def test_a_layout_ends() -> None:
     """A hundred characters are more than any form of a time has."""
-    assert compile_layout("2006" * 25)
+    assert compile_layout("2006" * 25).elements == ("2006",) * 25
     with pytest.raises(InvalidLayout, match=r"^has more than 100 characters$"):
         compile_layout("2006" * 25 + "!")
 
@@ -161,7 +161,10 @@ def _seconds(moment: datetime) -> int:
     return since.days * 86_400 + since.seconds
 
 
-@given(layout=st.text(max_size=30) | st.text(alphabet="0123456789JanMonPMZ_-.:, ", max_size=30), text=st.text(max_size=20))
+@given(
+    layout=st.text(max_size=30) | st.text(alphabet="0123456789JanMonPMZ_-.:, ", max_size=30),
+    text=st.text(max_size=20),
+)
 def test_any_text_is_a_layout_or_refused(layout: str, text: str) -> None:
     """And reads any text, or finds no time in it."""
     try:

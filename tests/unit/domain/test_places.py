@@ -46,7 +46,7 @@ def changed(value: Any, path: str, to: Any) -> Any:
         ("a[0][12]", ("a", 0, 12)),
         ("a[ * ].b", ("a", ALL, "b")),
         ("a[+].b[-]", ("a", End.LAST, "b", End.FIRST)),
-        ('a["x.y"][\'z\']', ("a", "x.y", "z")),
+        ("a[\"x.y\"]['z']", ("a", "x.y", "z")),
         ('$["x\\u00e9"]', ("xé",)),
     ],
 )
