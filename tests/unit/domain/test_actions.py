@@ -82,7 +82,7 @@ def test_an_unknown_kind_is_refused_with_those_that_exist(member: str, kind: Any
 
     assert (refusal.field, str(refusal)) == (
         member,
-        "must be one of log, set_output, transform, emit_event, fail, delay",
+        "must be one of log, set_output, transform, emit_event, fail, delay, approval",
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
-from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import Node, compile_node
 from flowker.domain.timestamps import parse_timestamp
 from flowker.engine.steps import Steps, is_call, run_in_place
@@ -200,7 +200,7 @@ class TestCalling:
         assert outcome.output is None
 
     async def test_an_output_mapping_makes_the_output(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
-        """Of the answer, with its digits."""
+        """Of the answer, with its digits; the step keeps the status of the call."""
 
         async def answer(_: web.Request) -> web.Response:
             return web.Response(
@@ -211,15 +211,16 @@ class TestCalling:
         mapping = [
             {"source": "body.balance", "target": "balance"},
             {"source": "body.id", "target": "account.id"},
-            {"source": "status", "target": "status"},
+            {"source": "status_text", "target": "said"},
         ]
 
         outcome = outcome_of(await attempt(bench, draw.call("c", outputMapping=mapping)))
 
         assert outcome.status == "completed"
         assert repr(outcome.output) == repr(
-            {"balance": Decimal("100.10"), "account": {"id": 12345678901234567890}, "status": 200}
+            {"balance": Decimal("100.10"), "account": {"id": 12345678901234567890}, "said": "OK"}
         )
+        assert outcome.status_code == 200
 
     async def test_an_answer_without_what_is_mapped_fails_the_node_and_is_kept(
         self, bench: "Bench", draw: "Draw", serve: Serve
@@ -242,7 +243,7 @@ class TestCalling:
             "the call succeeded, but not what is made of its answer: "
             "outputMapping[0]: the required source body.decision is missing"
         )
-        assert (outcome.output["status"], outcome.output["body"]) == (201, {"other": 1})
+        assert (outcome.status_code, outcome.output["body"]) == (201, {"other": 1})
 
     async def test_the_answer_of_a_failed_call_stays_as_it_is(
         self, bench: "Bench", draw: "Draw", serve: Serve
@@ -311,7 +312,8 @@ class TestCalling:
 
         event = await attempt(bench, draw.call("c"))
 
-        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2)
+        made = Attempt(1, "2026-03-17T14:35:00.000000Z", 0, 429, "the far side answered 429 Too Many Requests")
+        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2, made)
 
     async def test_the_last_attempt_fails_the_node(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
         """The outcome tells how many there were."""
