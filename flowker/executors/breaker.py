@@ -72,7 +72,8 @@ class Breaker:
         if self.probe is not attempt:
             if self.probe is not None and now_s < self.probe_until_s:
                 return min(PROBE_WAIT_S, self.probe_until_s - now_s)
-            self.probe, self.probe_until_s = attempt, now_s + CLAIM_S
+            self.probe, self.probe_until_s = attempt, now_s
+        self.probe_until_s = max(self.probe_until_s, now_s + CLAIM_S)
         return 0.0
 
     def begin(self, attempt: object, now_s: float) -> None:
