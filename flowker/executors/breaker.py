@@ -9,7 +9,8 @@ given; nothing here waits, and only `Breakers` reads a clock. Its states, and wh
     half-open ──(the probe failed)──► open
 
 Half-open lets one call through, the probe, and tells everybody else to come back. The probe belongs to the attempt
-that got it, which may ask again. One that never reports back loses it after a while: nothing stays half-open for ever.
+that got it, which may ask again. An attempt that is never heard of again loses it after a while, so that nothing stays
+half-open for ever.
 """
 
 import time
@@ -106,7 +107,7 @@ class Breaker:
 
 
 class Breakers:
-    """The breakers of all configurations. `attempt` is any object that stands for one attempt; its identity counts."""
+    """The breakers of all configurations. `attempt` is an object that stands for one attempt; its identity counts."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.openings = 0

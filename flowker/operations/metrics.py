@@ -1,7 +1,7 @@
 """The metrics as text for Prometheus: what the parts of the service hold is read when somebody asks, and not before.
 
-docs/metrics.md lists every metric that is ours; a test compares the two. Labels have few values: names of the catalog,
-and ids of configurations only for breakers that are not closed, of which a bounded number is told.
+docs/metrics.md lists every metric that is ours; a test compares the two. Labels have few values: ids of the catalog,
+and of configurations only those whose breakers are not closed, of which a bounded number is told.
 """
 
 from collections.abc import Iterable, Iterator

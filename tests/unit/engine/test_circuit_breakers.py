@@ -94,9 +94,7 @@ class TestExecutions:
         assert OPEN_S + SPREAD_S[0] <= seconds <= OPEN_S + SPREAD_S[1]
         assert bench.tallies.held_off == {"http.request": 1}
 
-    async def test_one_execution_of_many_is_the_probe(
-        self, bench: "Bench", draw: "Draw", far_side: FarSide
-    ) -> None:
+    async def test_one_execution_of_many_is_the_probe(self, bench: "Bench", draw: "Draw", far_side: FarSide) -> None:
         """The others wait until it has answered, and then they all go through."""
         await open_breaker(bench, draw)
         patient = await workflow(bench, draw)

@@ -50,9 +50,7 @@ class TestExecutions:
         assert tallies.accepted == 4
         assert tallies.ended == {"completed": 2, "failed": 1}
 
-    async def test_what_is_not_accepted_is_not_counted(
-        self, counted: tuple["Bench", Tallies], draw: "Draw"
-    ) -> None:
+    async def test_what_is_not_accepted_is_not_counted(self, counted: tuple["Bench", Tallies], draw: "Draw") -> None:
         """An execution of a revision that is not the active one."""
         bench, tallies = counted
         submission = replace(await bench.submission(await bench.save([draw.trigger], [])), revision=2)

@@ -1,6 +1,7 @@
 """Circuit breakers, on a clock that is turned by hand: their states, their one probe, and what they go by."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -365,5 +366,5 @@ def _explore() -> set[tuple[str, str]]:
                 breaker.settle(probe if of_probe else Attempt(), probe_s, lives=lives)
                 breaker.release(probe)
                 states.append(breaker.state(probe_s))
-                changes |= {(a, b) for a, b in zip(states, states[1:], strict=False) if a != b}
+                changes |= {(a, b) for a, b in pairwise(states) if a != b}
     return changes
