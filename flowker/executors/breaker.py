@@ -9,7 +9,7 @@ given; nothing here waits, and only `Breakers` reads a clock. Its states, and wh
     half-open ──(the probe failed)──► open
 
 Half-open lets one call through, the probe, and tells everybody else to come back. The probe belongs to the attempt
-that got it, which may ask again. An attempt that is never heard of again loses it after a while, so that nothing stays
+that got it, which may ask again. An attempt that is never heard of again loses it after a while: nothing stays
 half-open for ever.
 """
 
