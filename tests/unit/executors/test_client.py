@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowker.executors.client import Call, Caller, CallFailed, CallSucceeded
+from tests.unit.executors.conftest import EXECUTION_ID
 
 CallTo = Callable[..., Call]
 SECRET = "s3cret-of-the-far-side"
@@ -78,7 +79,7 @@ async def test_a_call_arrives_as_it_was_prepared(caller: Caller, far_side: FarSi
     assert (received.method, received.path) == ("PUT", "/v1/orders/a%2Fb%20c?x=1&x=2")
     assert received.body == b'{"amount":100.10}'
     assert received.headers["authorization"] == f"Bearer {SECRET}"
-    assert received.headers["idempotency-key"] == "e1:n1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
     assert received.headers["x-a"] == "é"
     assert "cookie" not in received.headers
 
@@ -512,7 +513,7 @@ async def test_a_redirect_is_followed_where_it_is_allowed(
     assert result.output["body"] == "hello"
     assert (received.method, received.path, received.body) == ("POST", "/there?x=1", b'{"amount":1}')
     assert not {"authorization", "x-tenant", "x-a"} & received.headers.keys()
-    assert received.headers["idempotency-key"] == "e1:n1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
     assert far_side.received[0].headers["authorization"] == f"Bearer {SECRET}"
 
 
