@@ -29,6 +29,7 @@ TIMEOUT_MAX_S = 300.0
 
 _OURSELVES: Mapping[str, str] = {
     "Accept": "application/json, */*;q=0.5",
+    "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"Flowker/{__version__}",
 }
 

@@ -27,7 +27,8 @@ CHARSETS = frozenset({"utf-8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso
 
 _RETRYABLE = frozenset({408, 425, 429})
 
-_JSON = re.compile(r"application/(?:[^;\s]+\+)?json", re.IGNORECASE)
+_JSON = re.compile(r"application/json|[^/;\s]+/[^;\s]+\+json", re.IGNORECASE)
+"""JSON by its name, or by the suffix that types of every kind may have (RFC 6839, section 3.1)."""
 
 
 async def read_result(response: aiohttp.ClientResponse, request: OutgoingRequest) -> CallResult:

@@ -121,6 +121,8 @@ async def test_json_comes_back_exact(caller: Caller, far_side: FarSide, call_to:
     [
         ("application/json", b"", None),
         ("application/json", b"[1]", [1]),
+        ("application/problem+json; charset=utf-8", b"[1]", [1]),
+        ("Model/gltf+JSON", b"[1]", [1]),
         ("application/json", b"{broken", "{broken"),
         ("application/json", b'{"a":1,"a":2}', '{"a":1,"a":2}'),
         ("application/json", b"NaN", "NaN"),
@@ -132,6 +134,8 @@ async def test_json_comes_back_exact(caller: Caller, far_side: FarSide, call_to:
         ("text/plain; charset=utf-16", b"\xff\xfe\x00\xd8a\x00", "\ufffda"),
         ("application/octet-stream", b"\x00\xff", "\x00\ufffd"),
         ("application/jsonx", b"[1]", "[1]"),
+        ("application/+json", b"[1]", "[1]"),
+        ("text/json", b"[1]", "[1]"),
     ],
 )
 async def test_a_body_is_json_when_it_says_so_and_is(
