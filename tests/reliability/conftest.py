@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.reliability.stub_provider import StubProvider
@@ -62,6 +63,11 @@ class ServiceProcess:
     def stop(self) -> None:
         """End it as an operator would."""
         self._end(signal.SIGTERM)
+
+    def memory_bytes(self) -> int:
+        """What the process has for itself."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).memory_full_info().uss
 
     def log(self) -> str:
         return (self._directory / "service.log").read_text()
