@@ -155,8 +155,8 @@ def provider() -> Iterator[StubProvider]:
 
 @pytest.fixture(scope="module")
 def calling_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """One service for the tests of a module, which may call what listens on loopback."""
-    service = ServiceProcess(tmp_path_factory.mktemp("calling"), {"FLOWKER_EGRESS_ALLOW": "127.0.0.0/8"})
+    """One service for the tests of a module, which may call one address of loopback."""
+    service = ServiceProcess(tmp_path_factory.mktemp("calling"), {"FLOWKER_EGRESS_ALLOW": "127.0.0.1/32"})
     service.start()
     yield service
     service.close()

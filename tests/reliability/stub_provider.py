@@ -75,7 +75,7 @@ Answer = Callable[[Received], Reply]
 class StubProvider:
     """One far side with as many paths as a test wants; `effects` counts what was done, by idempotency key."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.received: list[Received] = []
         self.effects: Counter[str] = Counter()
         self._answers: dict[tuple[str, str], Answer] = {}
@@ -83,14 +83,14 @@ class StubProvider:
         self._replies: dict[str, Reply] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = ThreadingHTTPServer((host, 0), _Handler)
         self._server.daemon_threads = True
         self._server.stub = self  # type: ignore[attr-defined]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self._server.server_address[0]!s}:{self._server.server_address[1]}"
 
     def answers(self, method: str, path: str, answer: Answer | bytes | Any) -> None:
         """Answer requests to a path: with bytes as they are, a value as JSON, or what a function makes of them."""

@@ -2,10 +2,11 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from tests.reliability.conftest import Api
@@ -208,6 +209,39 @@ class TestLedger:
 
 def replace_path(received: Received, path: str) -> Received:
     return Received(received.method, path, received.headers, received.body, received.at_s)
+
+
+class TestAddresses:
+    @pytest.fixture
+    def inside(self) -> Iterator[StubProvider]:
+        """A far side at an address to which this deployment makes no calls."""
+        stub = StubProvider("127.0.0.2")
+        stub.answers("POST", "/call", {"secret": True})
+        yield stub
+        stub.close()
+
+    @pytest.mark.parametrize("way", ["directly", "redirected"])
+    def test_nothing_arrives_where_calls_may_not_go(
+        self, api: Api, provider: StubProvider, inside: StubProvider, way: str
+    ) -> None:
+        """Neither straight away nor by a redirect, and nobody tries again."""
+
+        def redirect(_: Received) -> Reply:
+            return Reply(b"", 307, {"Location": f"{inside.url}/call"})
+
+        provider.answers("POST", "/call", redirect)
+        url = inside.url if way == "directly" else provider.url
+        configuration = api.configure("http", {"base_url": url, "allow_redirects": True})
+        api.activate(workflow(f"inside-{way}", [call("c", configuration, "/call")], ("received", "c")))
+
+        execution_id = api.deliver(f"inside-{way}", {"amount": 5}, Prefer="wait=20")
+
+        step = api.steps(execution_id)["c"]
+        assert inside.received == []
+        assert httpx.post(f"{inside.url}/call").json() == {"secret": True}
+        assert len(provider.received) == (way == "redirected")
+        assert (step["status"], step["attempts"]) == ("failed", 1)
+        assert "address not allowed" in step["errorMessage"]
 
 
 class TestFaults:
