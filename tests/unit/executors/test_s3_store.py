@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from flowker.executors.calls import Call, CallFailed, CallSucceeded
 from flowker.executors.client import Caller
+from tests.unit.executors.test_egress_hostile import Inside
 
 CallThrough = Callable[..., Call]
 REGION = "eu-west-1"
@@ -112,6 +113,22 @@ async def test_a_body_is_read_as_it_was_written(
     assert result.output["body"] == got
     assert result.output["headers"]["content-type"] == content_type
     assert _stored(store, "body") == stored
+
+
+async def test_a_bucket_can_stand_in_the_host_name(store: dict[str, Any], call_through: CallThrough) -> None:
+    """As at Amazon: the name is resolved to the store, and signed as it is."""
+    port = store["endpoint"].rpartition(":")[2]
+    virtual = {**store, "endpoint": f"http://reports.s3.amazonaws.com:{port}"}
+    caller = Caller(egress_allow=["127.0.0.1/32"], resolver=Inside("127.0.0.1"))
+    await caller.start()
+    put = await caller.call(call_through("s3.put-object", virtual, {"key": "in the/host name", "body": "x"}))
+    got = await caller.call(call_through("s3.get-object", virtual, {"key": "in the/host name"}))
+    await caller.stop()
+
+    assert isinstance(put, CallSucceeded)
+    assert isinstance(got, CallSucceeded)
+    assert got.output["url"] == f"http://reports.s3.amazonaws.com:{port}/in%20the/host%20name"
+    assert _stored(store, "in the/host name") == b"x"
 
 
 async def test_an_object_that_is_not_there_is_told(
