@@ -69,6 +69,12 @@ class ServiceProcess:
         assert self._process is not None
         return psutil.Process(self._process.pid).memory_full_info().uss
 
+    def cpu_s(self) -> float:
+        """Its time of the processor so far."""
+        assert self._process is not None
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
+
     def log(self) -> str:
         return (self._directory / "service.log").read_text()
 
