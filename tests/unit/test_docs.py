@@ -540,6 +540,26 @@ class TestCatalog:
         assert f"the first {template_parameters.OFFERED_MAX} by name" in read("docs/catalog.md")
 
 
+class TestExamples:
+    def test_the_workflow_is_the_graph_that_is_drawn(self) -> None:
+        """Edges by their handle or, without one, by their label."""
+        [diagram] = fences("docs/examples.md", "mermaid")
+        definition = json.loads(read("docs/examples/kyc-aml.json"))
+
+        assert re.findall(r"^    (\w+) (?:-- ([\w ]+) )?--> (\w+)$", diagram, re.MULTILINE) == [
+            (edge["source"], edge.get("sourceHandle", edge.get("label", "")), edge["target"])
+            for edge in definition["edges"]
+        ]
+
+    def test_every_node_is_told(self) -> None:
+        """In the order of the file."""
+        told = [
+            name for names, _ in table("docs/examples.md", "Node", "What it does") for name in names.split("`, `")
+        ]
+
+        assert told == [node["id"] for node in json.loads(read("docs/examples/kyc-aml.json"))["nodes"]]
+
+
 class TestAudit:
     def test_every_type_of_event_has_its_row(self) -> None:
         """With what it decides."""
