@@ -17,6 +17,8 @@ from flowker.storage import provider_configurations
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Bench, Draw
 
+EXECUTION_ID = "00000000-0000-7000-8000-000000000001"
+
 OPENING_TURN_S = OPEN_S + SPREAD_S[1] + 1
 PROBE_TURN_S = PROBE_WAIT_S + SPREAD_S[1] + 1
 """By these the clock is turned until whoever was held off is due again."""
@@ -221,7 +223,7 @@ class Attempts:
         self.node = node
 
     async def call(self, run: Run) -> Event:
-        return await self.steps.call("one", self.node, run, {"workflow": {}})
+        return await self.steps.call(EXECUTION_ID, self.node, run, {"workflow": {}})
 
     def hold_off(self, run: Run) -> Event | None:
         return self.steps.hold_off(self.node, run)
