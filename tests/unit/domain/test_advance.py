@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker import jsontext
-from flowker.domain.advance import advance, begin, fold, is_limited
-from flowker.domain.audit import Actor
+from flowker.domain.advance import CANCELLED, advance, begin, fold, is_limited
+from flowker.domain.audit import SYSTEM, Actor
 from flowker.domain.executions import (
     Aborted,
     Accepted,
@@ -38,6 +38,8 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "executor": {"type": "executor", "data": {"executorId": "http.request"}},
     "approval": {"type": "action", "data": {"action": "approval"}},
 }
+
+_BY_DECISION = ("ask>pay:approved", "ask>refuse:rejected")
 
 BROKEN = "workflow.text > 1"
 """An ordering of a text that is no number and a number: it has no answer."""
@@ -89,6 +91,10 @@ def branch(node_id: str, taken: str) -> Outcome:
 
 def settle(plan: Plan, state: State, *outcomes: Outcome, tick: int = 1) -> State:
     return advance(plan, state, Settled(time_at(tick), outcomes))[0]
+
+
+def reopened(tick: int) -> Reopened:
+    return Reopened(time_at(tick), ADA, "FLK-0504")
 
 
 def statuses(state: State) -> dict[str, str]:
@@ -420,6 +426,254 @@ class TestData:
         advance(plan, state, Aborted(time_at(2), "no"))
 
         assert state == before
+
+
+class TestCounting:
+    def test_an_attempt_that_begins_is_counted_and_nothing_follows(self) -> None:
+        """Only what is open begins."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "a>b")
+        state, runs = advance(plan, begin(plan, ACCEPTED), Started(time_at(1), (("a", 1), ("b", 1), ("nobody", 1))))
+
+        assert (state.tried, runs, state.open) == ({"a": 1}, [], {"a": Run("a")})
+        assert state.has_begun("a")
+
+    def test_an_attempt_that_could_not_be_made_counts_no_more(self) -> None:
+        """It is made later, under its number."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Started(time_at(1), (("a", 1),)))
+
+        state, runs = advance(plan, state, Postponed("a", time_at(2), 1))
+
+        assert runs == [Run("a", 1, time_at(2))]
+        assert not state.has_begun("a")
+
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_after_a_retry_attempts_are_counted_on_from_those_that_were_made(self, begun: bool) -> None:
+        """What was open when the time was over and had not begun was no attempt."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        events: list[Event] = [Started(time_at(1), (("a", 1),))] if begun else []
+        state = fold(plan, [ACCEPTED, *events, Aborted(time_at(2), "FLK-0503: late"), reopened(3)])
+
+        assert state.open == {"a": Run("a", 2, first=2) if begun else Run("a", 1)}
+        assert not state.has_begun("a")
+        assert state.open["a"].tries == 1
+
+    def test_a_retry_renews_the_patience_of_a_node(self) -> None:
+        """Its later attempts count from the first one after the retry."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        end = Outcome("a", "failed", error="no", attempts=5)
+        state = fold(plan, [ACCEPTED, Settled(time_at(1), (end,)), reopened(2), Postponed("a", time_at(9), 7)])
+
+        assert state.open == {"a": Run("a", 7, time_at(9), first=6)}
+        assert state.open["a"].tries == 2
+
+
+class TestApprovals:
+    def test_a_decision_completes_the_node_and_takes_its_edges(self) -> None:
+        """The output tells what was decided, when and by whom; edges of the other decision are not taken."""
+        plan = plan_of({"ask": "approval", "pay": "action", "refuse": "action"}, "t>ask", *_BY_DECISION)
+        asked, _ = advance(plan, begin(plan, ACCEPTED), Postponed("ask", time_at(30), 1))
+
+        state, runs = advance(plan, asked, Decided(time_at(5), "ask", "rejected", "too much", ADA))
+
+        assert runs == [Run("refuse")]
+        assert statuses(state) == {"ask": "completed", "pay": "skipped"}
+        assert state.outcomes["ask"] == Outcome(
+            "ask",
+            "completed",
+            {
+                "action": "approval",
+                "decision": "rejected",
+                "comment": "too much",
+                "decidedAt": time_at(5),
+                "decidedBy": "ada",
+            },
+            executed_at=time_at(5),
+        )
+
+    def test_an_actor_without_a_name_is_told_by_its_kind(self) -> None:
+        """Somebody decided, and that is not to look like nobody."""
+        plan = plan_of({"ask": "approval"}, "t>ask")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Decided(time_at(5), "ask", "approved", None, SYSTEM))
+
+        assert state.outcomes["ask"].output["decidedBy"] == "system"
+
+    def test_a_decision_about_what_is_not_open_changes_nothing(self) -> None:
+        """It came twice."""
+        plan = plan_of({"ask": "approval", "a": "executor"}, "t>ask", "ask>a")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Decided(time_at(5), "ask", "approved", None, ADA))
+
+        assert advance(plan, state, Decided(time_at(6), "ask", "rejected", None, ADA)) == (state, [])
+
+    def test_an_approval_that_timed_out_is_asked_for_again_after_a_retry(self) -> None:
+        """With the number of the asking."""
+        plan = plan_of({"ask": "approval"}, "t>ask")
+        state = fold(plan, [ACCEPTED, Settled(time_at(1), (failed("ask"),)), reopened(2)])
+        assert state.open == {"ask": Run("ask", 2, first=2)}
+
+        state, _ = advance(plan, state, Decided(time_at(3), "ask", "approved", None, ADA))
+
+        assert (state.status, state.outcomes["ask"].attempts) == ("completed", 2)
+
+
+class TestTimeLimit:
+    def test_it_stands_still_while_somebody_is_asked_and_begins_anew_afterwards(self) -> None:
+        """The decision is the moment from which it counts."""
+        plan = plan_of({"ask": "approval", "a": "executor"}, "t>ask", "ask>a")
+        asked = begin(plan, ACCEPTED)
+
+        decided, _ = advance(plan, asked, Decided(time_at(50), "ask", "approved", None, ADA))
+
+        assert (is_limited(plan, asked), asked.limited_from) == (False, time_at(0))
+        assert (is_limited(plan, decided), decided.limited_from) == (True, time_at(50))
+
+    @pytest.mark.parametrize("reason", [Cancelled(time_at(20), ADA, None), Settled(time_at(20), (failed("b"),))])
+    def test_a_call_beside_an_approval_that_is_given_up_has_the_whole_of_it(self, reason: Event) -> None:
+        """Counted from the acceptance it may be over long since, and the call would be cut off."""
+        plan = plan_of({"ask": "approval", "a": "executor", "b": "executor"}, "t>ask", "t>a", "t>b")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("ask", time_at(50), 1))
+
+        state, _ = advance(plan, state, reason)
+
+        assert "a" in state.open
+        assert "ask" not in state.open
+        assert (is_limited(plan, state), state.limited_from) == (True, time_at(20))
+
+    def test_other_waits_that_are_given_up_do_not_renew_it(self) -> None:
+        """It counted all the time."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("b", time_at(50), 2))
+
+        state, _ = advance(plan, state, Cancelled(time_at(20), ADA, None))
+
+        assert state.limited_from == time_at(0)
+
+    def test_it_begins_anew_with_a_retry(self) -> None:
+        """The execution may have failed days ago."""
+        plan = plan_of({"a": "executor"}, "t>a")
+
+        state = fold(plan, [ACCEPTED, Aborted(time_at(5), "FLK-0503: late"), reopened(9)])
+
+        assert state.limited_from == time_at(9)
+
+
+class TestCancelling:
+    def test_what_waits_is_given_up_and_what_runs_may_end(self) -> None:
+        """Nothing new starts."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "b>c")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("a", time_at(50), 2))
+
+        state, runs = advance(plan, state, Cancelled(time_at(2), ADA, None))
+        assert (state.status, state.error, set(state.open), runs) == ("running", CANCELLED, {"b"}, [])
+
+        state = settle(plan, state, done("b"), tick=3)
+        assert (state.status, state.error, statuses(state)) == ("failed", CANCELLED, {"b": "completed"})
+
+    def test_a_failure_before_it_stays_the_reason(self) -> None:
+        """The first one counts."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"))
+
+        state, _ = advance(plan, state, Cancelled(time_at(2), ADA, None))
+
+        assert state.error == "FLK-0504: node a failed: no"
+
+
+class TestReopening:
+    def test_a_failed_node_runs_again_and_a_completed_one_does_not(self) -> None:
+        """What follows was skipped and is open to be decided again; the failure is forgotten."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "a>b", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), done("a", 1), Outcome("b", "failed", {"status": 500}, "no"))
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert runs == [Run("b", 2, first=2)]
+        assert (state.status, state.error, statuses(state)) == ("running", None, {"a": "completed"})
+        assert state.taken == {"t>a": True, "a>b": True}
+        assert "b" not in state.context
+
+    def test_a_failure_that_an_error_edge_took_over_stays(self) -> None:
+        """It was dealt with; what failed is the node after it."""
+        plan = plan_of({"a": "executor", "ok": "action", "oops": "executor"}, "t>a", "a>ok", "a>oops:error")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"), failed("oops"))
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert runs == [Run("oops", 2, first=2)]
+        assert statuses(state) == {"a": "failed", "ok": "skipped"}
+
+    def test_a_condition_without_an_answer_is_asked_again(self) -> None:
+        """What it needs may be there now; it is not asked about nodes that have to run again."""
+        plan = plan_of(dict.fromkeys("ab", "executor") | {"c": "action"}, "t>a", "t>b", "a>c?b.score > 1")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+        assert state.unclear == ("a>c?b.score > 1",)
+        state = settle(plan, state, done("b", {"score": 2}))
+        assert (state.status, statuses(state)["c"]) == ("failed", "skipped")
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert (state.status, state.error, state.unclear, runs) == ("running", None, (), [Run("c")])
+
+    def test_a_condition_that_still_has_no_answer_fails_it_again(self) -> None:
+        """At once; nothing starts, and what is skipped is a step again."""
+        plan = plan_of({"a": "action", "b": "action", "c": "action"}, f"t>a?{BROKEN}", "t>b", "a>c")
+        first = begin(plan, ACCEPTED)
+
+        state, runs = advance(plan, first, reopened(2))
+
+        assert (state.status, state.error, runs) == (first.status, first.error, [])
+        assert state.unclear == first.unclear
+        assert statuses(state) == statuses(first) == {"a": "skipped", "c": "skipped"}
+
+    @pytest.mark.parametrize("join", ["any", "all"])
+    def test_a_join_waits_for_the_node_that_runs_again(self, join: str) -> None:
+        """As it did at first."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "a>c", "b>c", join=join)
+        state = settle(plan, begin(plan, ACCEPTED), done("a"), failed("b"))
+
+        state, runs = advance(plan, state, reopened(2))
+        assert runs == [Run("b", 2, first=2)]
+
+        state, runs = advance(plan, state, Settled(time_at(3), (done("b"),)))
+        assert runs == [Run("c")]
+
+    def test_what_became_ready_with_the_failure_starts(self) -> None:
+        """It was held back, and has no outcome."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"), done("b"))
+        assert state.status == "failed"
+
+        _, runs = advance(plan, state, reopened(2))
+
+        assert runs == [Run("a", 2, first=2), Run("c")]
+
+    @pytest.mark.parametrize("end", [Cancelled(time_at(2), ADA, None), Aborted(time_at(2), "FLK-0503: late")])
+    def test_a_wait_that_was_given_up_begins_again(self, end: Event) -> None:
+        """Whole: the time it had waited does not count."""
+        plan = plan_of({"ask": "approval"}, "t>ask")
+
+        state = fold(plan, [ACCEPTED, Postponed("ask", time_at(50), 1), end, reopened(9)])
+
+        assert state.open == {"ask": Run("ask", 1, None)}
+
+    def test_an_execution_without_anything_left_to_run_completes(self) -> None:
+        """The condition that had no answer has one, and it is no."""
+        plan = plan_of(dict.fromkeys("ab", "executor") | {"c": "action"}, "t>a", "t>b", "a>c?b.score > 1")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"), done("b", {"score": 1}))
+        assert state.status == "failed"
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert (state.status, state.error, runs) == ("completed", None, [])
+        assert statuses(state) == {"a": "completed", "b": "completed", "c": "skipped"}
+
+    @pytest.mark.parametrize("ends", [(), (done("a"),)])
+    def test_only_what_has_failed_is_reopened(self, ends: tuple[Outcome, ...]) -> None:
+        """Neither what runs nor what completed."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        state = settle(plan, begin(plan, ACCEPTED), *ends)
+
+        assert advance(plan, state, reopened(2)) == (state, [])
 
 
 # From here on: random graphs.
