@@ -40,19 +40,6 @@ MEMBERS = st.sampled_from(
         *("eventType", "payload", "seconds", "timeoutSeconds", "onTimeout"),
     ]
 )
-    [
-        "action",
-        "actionType",
-        "message",
-        "level",
-        "output",
-        "eventType",
-        "payload",
-        "seconds",
-        "timeoutSeconds",
-        "onTimeout",
-    ]
-)
 
 
 def refusal_of(data: dict[str, Any]) -> InvalidMember:
