@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from flowker.domain.mappings import ValueMapping
+from flowker.domain.preparing import MEMBERS, Preparation, compile_preparation, is_unsaid, refuse_members
 from flowker.domain.templates import InvalidPath, Template, compile_template
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -35,9 +37,25 @@ class LogAction:
 
 @dataclass(frozen=True, slots=True)
 class SetOutputAction:
-    """Sets the context's `output`, which becomes the execution's final output."""
+    """Sets the context's `output`, which becomes the execution's final output.
 
-    output: Template
+    What is mapped goes over the members of what the template makes.
+    """
+
+    template: Template | None
+    mapping: ValueMapping | None = None
+
+    def output(self, context: Mapping[str, Any]) -> Any:
+        """Raises `RenderedTooLarge`, or `MappingFailed`."""
+        rendered = {} if self.template is None else self.template(context)
+        return rendered if self.mapping is None else {**rendered, **self.mapping.apply(context)}
+
+
+@dataclass(frozen=True, slots=True)
+class TransformAction:
+    """Makes its output of the workflow's input, or of what is mapped from the context."""
+
+    preparation: Preparation
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +87,7 @@ class ApprovalAction:
     on_timeout: OnTimeout
 
 
-Action = LogAction | SetOutputAction | EmitEventAction | FailAction | DelayAction | ApprovalAction
+Action = LogAction | SetOutputAction | TransformAction | EmitEventAction | FailAction | DelayAction | ApprovalAction
 
 
 class InvalidMember(ValueError):
@@ -80,17 +98,20 @@ class InvalidMember(ValueError):
         super().__init__(reason)
 
 
-def compile_action(data: Mapping[str, Any]) -> Action:
-    """Compile the data of an action node, or raise `InvalidMember`."""
+def compile_action(data: Mapping[str, Any], where: str = "data") -> Action:
+    """Compile the data of an action node, or raise `InvalidMember`; mappings are refused by `where` they are."""
     field = "actionType" if "actionType" in data and "action" not in data else "action"
     kind = data.get(field)
     compile_kind = _KINDS.get(kind) if isinstance(kind, str) else None
     if compile_kind is None:
         raise InvalidMember(field, f"must be one of {', '.join(_KINDS)}")
-    return compile_kind(data)
+    taken = _MAPPINGS.get(str(kind), ())
+    others = [member for member in MEMBERS if member not in taken]
+    refuse_members(data, where, others, f"is not expected at the action {kind}")
+    return compile_kind(data, compile_preparation(data, where))
 
 
-def _compile_log(data: Mapping[str, Any]) -> LogAction:
+def _compile_log(data: Mapping[str, Any], _: Preparation) -> LogAction:
     level = data.get("level", "info")
     if level not in LOG_LEVELS:
         raise InvalidMember("level", f"must be one of {', '.join(LOG_LEVELS)}")
@@ -98,13 +119,22 @@ def _compile_log(data: Mapping[str, Any]) -> LogAction:
     return LogAction(level, _template(produced, "message"))
 
 
-def _compile_set_output(data: Mapping[str, Any]) -> SetOutputAction:
-    if "output" not in data:
-        raise InvalidMember("output", "is required")
-    return SetOutputAction(_template(data["output"], "output"))
+def _compile_set_output(data: Mapping[str, Any], preparation: Preparation) -> SetOutputAction:
+    mapping = preparation.input_mapping
+    if "output" not in data and mapping is None:
+        raise InvalidMember("output", "is required, or inputMapping")
+    if mapping is not None and not isinstance(data.get("output", {}), dict):
+        raise InvalidMember("output", "must be an object, since there is inputMapping")
+    return SetOutputAction(_template(data["output"], "output") if "output" in data else None, mapping)
 
 
-def _compile_emit_event(data: Mapping[str, Any]) -> EmitEventAction:
+def _compile_transform(data: Mapping[str, Any], preparation: Preparation) -> TransformAction:
+    if is_unsaid(data.get("transforms")) and is_unsaid(data.get("inputMapping")):
+        raise InvalidMember("transforms", "is required, or inputMapping")
+    return TransformAction(preparation)
+
+
+def _compile_emit_event(data: Mapping[str, Any], _: Preparation) -> EmitEventAction:
     event_type = data.get("eventType")
     # What is searched for is told by the author, not by the data of a run.
     fits = isinstance(event_type, str) and event_type.strip() and len(event_type) <= EVENT_TYPE_CHARACTERS_MAX
@@ -115,18 +145,18 @@ def _compile_emit_event(data: Mapping[str, Any]) -> EmitEventAction:
     return EmitEventAction(_template(produced, "payload"))
 
 
-def _compile_fail(data: Mapping[str, Any]) -> FailAction:
+def _compile_fail(data: Mapping[str, Any], _: Preparation) -> FailAction:
     message = data.get("message", "")
     if not isinstance(message, str):
         raise InvalidMember("message", "must be a string")
     return FailAction(_template(message, "message"))
 
 
-def _compile_delay(data: Mapping[str, Any]) -> DelayAction:
+def _compile_delay(data: Mapping[str, Any], _: Preparation) -> DelayAction:
     return DelayAction(_seconds(data.get("seconds"), "seconds", 0, DELAY_MAX_S))
 
 
-def _compile_approval(data: Mapping[str, Any]) -> ApprovalAction:
+def _compile_approval(data: Mapping[str, Any], _: Preparation) -> ApprovalAction:
     timeout_s = _seconds(data.get("timeoutSeconds", APPROVAL_DEFAULT_S), "timeoutSeconds", 1, APPROVAL_MAX_S)
     on_timeout = data.get("onTimeout", "fail")
     if on_timeout not in _ON_TIMEOUT:
@@ -147,9 +177,13 @@ def _template(value: Any, field: str) -> Template:
         raise InvalidMember(field, f"has a reference that is not a path: {error}") from None
 
 
-_KINDS: dict[str, Callable[[Mapping[str, Any]], Action]] = {
+_MAPPINGS = {"set_output": ("inputMapping",), "transform": ("inputMapping", "transforms")}
+"""Which actions take mappings and transforms."""
+
+_KINDS: dict[str, Callable[[Mapping[str, Any], Preparation], Action]] = {
     "log": _compile_log,
     "set_output": _compile_set_output,
+    "transform": _compile_transform,
     "emit_event": _compile_emit_event,
     "fail": _compile_fail,
     "delay": _compile_delay,

@@ -4,21 +4,15 @@ A call goes through a provider configuration, or through an endpoint of an execu
 method and path itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from flowker.domain.actions import InvalidMember
-from flowker.domain.errors import (
-    InvalidInputMapping,
-    InvalidNodeData,
-    InvalidOutputMapping,
-    InvalidTransforms,
-    ProviderConfigurationUnusable,
-    UnknownExecutor,
-)
-from flowker.domain.mappings import InputMapping, InvalidMapping, compile_input_mapping
+from flowker.domain.errors import InvalidNodeData, ProviderConfigurationUnusable, UnknownExecutor
+from flowker.domain.mappings import ValueMapping
+from flowker.domain.preparing import NO_PREPARATION, Preparation, compile_output, compile_preparation
 from flowker.domain.retries import RetryPolicy, compile_retry
 from flowker.domain.webhooks import METHODS
 
@@ -48,14 +42,14 @@ class ExecutorCall:
     retry: RetryPolicy
     success_status_codes: frozenset[int] | None
     static_input: Mapping[str, Any]
-    input_mapping: InputMapping | None = None
+    preparation: Preparation = NO_PREPARATION
     endpoint: EndpointName | None = None
     validate_input: bool = False
+    output_mapping: ValueMapping | None = None
 
 
 def compile_call(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
     """Compile the data of an executor node; `executors` maps each executor of the catalog to its provider."""
-    refuse_mappings(data, where, ("outputMapping", "transforms"))
     try:
         endpoint = _endpoint(data)
         return ExecutorCall(
@@ -67,19 +61,13 @@ def compile_call(data: Mapping[str, Any], where: str, executors: Mapping[str, st
             _retry(data),
             _success_status_codes(data),
             {name: value for name, value in data.items() if name not in _MEMBERS},
-            _input_mapping(data, where),
+            compile_preparation(data, where),
             endpoint,
             _validate_input(data),
+            compile_output(data, where),
         )
     except InvalidMember as error:
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
-
-
-def refuse_mappings(data: Mapping[str, Any], where: str, members: Iterable[str]) -> None:
-    """What is not there yet is refused, since ignoring it would send something else."""
-    for member in members:
-        if data.get(member) not in _NOTHING:
-            raise MAPPINGS[member](fields={f"{where}.{member}": "is not supported by this version"})
 
 
 def is_number(value: Any) -> bool:
@@ -197,21 +185,4 @@ def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
     return frozenset(codes)
 
 
-def _input_mapping(data: Mapping[str, Any], where: str) -> InputMapping | None:
-    entries = data.get("inputMapping")
-    if entries in _NOTHING:
-        return None
-    try:
-        return compile_input_mapping(entries)
-    except InvalidMapping as error:
-        raise InvalidInputMapping(fields={f"{where}.inputMapping{error.place}": str(error)}) from None
-
-
-_NOTHING: Sequence[Any] = (None, [], {})
 _UNSAID: Sequence[Any] = (None, "")
-
-MAPPINGS: Mapping[str, type[InvalidInputMapping | InvalidOutputMapping | InvalidTransforms]] = {
-    "inputMapping": InvalidInputMapping,
-    "outputMapping": InvalidOutputMapping,
-    "transforms": InvalidTransforms,
-}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from flowker.domain.actions import Action, InvalidMember, compile_action
-from flowker.domain.calls import MAPPINGS, ExecutorCall, compile_call, is_number, refuse_mappings
+from flowker.domain.calls import ExecutorCall, compile_call, is_number
 from flowker.domain.conditions import Condition
 from flowker.domain.conditions import parse as parse_condition
 from flowker.domain.errors import InvalidCondition, InvalidNodeData, InvalidTrigger, WebhookNotFound
@@ -87,8 +87,7 @@ def _compile_behaviour(type_: str, data: Mapping[str, Any], where: str, executor
     if type_ == "executor":
         return compile_call(data, where, executors)
     try:
-        refuse_mappings(data, where, MAPPINGS)
-        return compile_action(data)
+        return compile_action(data, where)
     except InvalidMember as error:
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
 

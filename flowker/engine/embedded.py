@@ -224,7 +224,8 @@ class EmbeddedEngine:
             now = self._clock.now()
             events = await _aside(live, live.take_in, arrived, now, self._clock.now)
             events += await self._take_in_asked(live, now)
-            ready = [] if self._stopping else live.ready_calls(now)
+            ready, held_off = await self._hold_off(live, now)
+            events += held_off
             if ready:
                 events.append(live.announce_calls(ready, format_timestamp(now)))
             parks = not live.calls and not live.ready_calls(now)
@@ -254,6 +255,20 @@ class EmbeddedEngine:
             if event is not None:
                 events += await _aside(live, live.take_in, [event], now, self._clock.now)
         return events
+
+    async def _hold_off(self, live: Live, now: datetime) -> tuple[list[Run], list[Event]]:
+        """The calls to make now, and what became of those whose far side is left alone for a while."""
+        events: list[Event] = []
+        while ready := [] if self._stopping else live.ready_calls(now):
+            held_off = [
+                event
+                for run in ready
+                if (event := self._steps.hold_off(live.plan.nodes[run.node_id], run)) is not None
+            ]
+            if not held_off:
+                break
+            events += await _aside(live, live.take_in, held_off, now, self._clock.now)
+        return ready, events
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:

@@ -135,8 +135,8 @@ class TestSaving:
         ("member", "code", "place"),
         [
             ("inputMapping", "FLK-0140", "[0].source"),
-            ("outputMapping", "FLK-0141", ""),
-            ("transforms", "FLK-0142", ""),
+            ("outputMapping", "FLK-0141", "[0].source"),
+            ("transforms", "FLK-0142", "[0].operation"),
         ],
     )
     def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str, place: str) -> None:
