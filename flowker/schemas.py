@@ -89,6 +89,15 @@ class WorkflowList(TypedDict):
     hasMore: bool
 
 
+class WorkflowFinding(TypedDict):
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    nodeId: str | None
+    edgeId: str | None
+    field: str | None
+
+
 class ExecuteInput(TypedDict):
     inputData: dict[str, Any]
 
@@ -396,6 +405,11 @@ class HashChainVerification(TypedDict):
     firstInvalidId: NotRequired[int]
     totalChecked: int
     message: str
+
+
+class WorkflowValidation(TypedDict):
+    valid: bool
+    findings: list[WorkflowFinding]
 
 
 class DashboardWorkflowSummary(TypedDict):

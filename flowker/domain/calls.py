@@ -4,12 +4,13 @@ A call goes through a provider configuration, or through an endpoint of an execu
 method and path itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from flowker.domain.actions import InvalidMember
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.errors import (
     InvalidInputMapping,
     InvalidNodeData,
@@ -26,6 +27,9 @@ CALL_TIMEOUT_MAX_S = 300
 
 ENDPOINT_EXECUTOR = "http.request"
 """What calls an endpoint of an executor configuration."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +57,32 @@ class ExecutorCall:
     validate_input: bool = False
 
 
-def compile_call(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
+def compile_call(
+    data: Mapping[str, Any], where: str, executors: Mapping[str, str], checks: Checks = STRICT
+) -> ExecutorCall:
     """Compile the data of an executor node; `executors` maps each executor of the catalog to its provider."""
-    refuse_mappings(data, where, ("outputMapping", "transforms"))
+    for member in ("outputMapping", "transforms"):
+        checks(refuse_mappings, data, where, [member])
+    endpoint = checks(refuse_member, where, _endpoint, data)
+    return ExecutorCall(
+        checks(refuse_member, where, _executor_id, data, where, executors),
+        checks(_provider_configuration_id, data, where),
+        checks(refuse_member, where, _method, data),
+        checks(refuse_member, where, _path, data),
+        checks(refuse_member, where, _timeout_s, data),
+        checks(refuse_member, where, _retry, data),
+        checks(refuse_member, where, _success_status_codes, data),
+        {name: value for name, value in data.items() if name not in _MEMBERS},
+        checks(_input_mapping, data, where),
+        endpoint,
+        checks(refuse_member, where, _validate_input, data),
+    )
+
+
+def refuse_member(where: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the check makes of a node's data; its `InvalidMember` becomes the refusal that names the place."""
     try:
-        endpoint = _endpoint(data)
-        return ExecutorCall(
-            _executor_id(data, where, executors, endpoint),
-            _provider_configuration_id(data, where),
-            _method(data),
-            _path(data),
-            _timeout_s(data),
-            _retry(data),
-            _success_status_codes(data),
-            {name: value for name, value in data.items() if name not in _MEMBERS},
-            _input_mapping(data, where),
-            endpoint,
-            _validate_input(data),
-        )
+        return check(*args, **kwargs)
     except InvalidMember as error:
         raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
 
@@ -125,10 +137,9 @@ def _endpoint(data: Mapping[str, Any]) -> EndpointName | None:
     return EndpointName(str(configuration_id), str(name))
 
 
-def _executor_id(
-    data: Mapping[str, Any], where: str, executors: Mapping[str, str], endpoint: EndpointName | None
-) -> str:
+def _executor_id(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> str:
     executor_id = data.get("executorId")
+    endpoint = _endpoint(data)
     if endpoint is not None and (executor_id is None or executor_id == ENDPOINT_EXECUTOR):
         return ENDPOINT_EXECUTOR
     if not isinstance(executor_id, str):

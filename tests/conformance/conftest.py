@@ -411,6 +411,14 @@ class World:
             self.api.expect(200, "POST", f"/v1/executors/{id_}/{way}")
         return id_
 
+    def execute(self, statement: str, *parameters: str) -> None:
+        """Change the store: into what no operation of this version makes of it."""
+
+        def write(connection: Any) -> None:
+            connection.exec_driver_sql(statement, parameters)
+
+        self._portal.call(self._store.write, write)
+
     def count(self, table: str) -> int:
         """How many rows a table has: for what no operation tells."""
         statement = f"SELECT count(*) FROM {table}"  # noqa: S608 - the name is the test's

@@ -444,6 +444,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         413: [of_draft, too_large],
         500: [of_draft, no_database],
     },
+    "validateWorkflow": {200: [of_draft], 400: [of_no_uuid], 401: [of_draft, no_key], 404: [], 500: [no_database]},
     "activateWorkflow": {
         200: [of_draft],
         400: [of_no_uuid],

@@ -287,7 +287,7 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0310", 400, ask("GET", f"{WORKFLOWS}?sortOrder={CANARY}"), {"sortOrder"}),
     ("FLK-0341", 422, call_a_refused_address, set()),
     ("FLK-0350", 409, update_too_late, set()),
-    ("FLK-0360", 409, activate_a_taken_webhook, set()),
+    ("FLK-0360", 409, activate_a_taken_webhook, {"nodes[0].data.path"}),
     ("FLK-0361", 404, ask("POST", f"/v1/webhooks/{CANARY}"), set()),
     ("FLK-0362", 401, deliver(X_Webhook_Token=CANARY), set()),
     ("FLK-0363", 413, deliver(LARGE), set()),

@@ -153,11 +153,13 @@ def test_a_workflow_lives_by_links_alone(api: Api) -> None:
         .follow("GetWorkflow", 200)
         .follow("UpdateWorkflow", 200, definition)
     )
+    validation = updated.follow("ValidateWorkflow", 200).answer.json()
     activated = updated.follow("ActivateWorkflow", 200)
     delivered = activated.follow("TriggerWebhook", 200, {"amount": 1}, Prefer="wait=5")
     results = delivered.follow("GetExecutionResults", 200).answer.json()
     activated.follow("DeactivateWorkflow", 200).follow("DeleteWorkflow", 204)
 
+    assert validation == {"valid": True, "findings": []}
     assert results["finalOutput"] == {"decision": "approved"}
     assert results["workflowId"] == activated.answer.json()["id"]
 

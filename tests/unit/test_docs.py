@@ -28,6 +28,7 @@ from flowker.domain import (
     provider_configurations,
     retries,
     secrets,
+    validation,
     workflows,
 )
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
@@ -214,6 +215,32 @@ class TestExecutions:
         ends = {source for source, target, label in transitions("docs/executions.md", 0) if label == "delete"}
 
         assert ends == {status for status in get_args(workflows.Status) if deletable(status)}
+
+    def test_the_warnings_are_the_ones_listed(self) -> None:
+        """Each with its code, here and in the document."""
+        rows = table("docs/executions.md", "Code", "What is hardly meant")
+        schemas = load(document_path())["components"]["schemas"]
+        told = schemas["WorkflowFinding"]["properties"]["code"]["description"]
+
+        assert [code for code, _ in rows] == list(validation.WARNINGS)
+        assert [code for code in validation.WARNINGS if f"`{code}`" not in told] == []
+
+    def test_as_many_findings_are_told_as_is_said(self) -> None:
+        """Here and in the document."""
+        findings = load(document_path())["components"]["schemas"]["WorkflowValidation"]["properties"]["findings"]
+
+        assert f"The first {validation.FINDINGS_MAX} are told." in read("docs/executions.md")
+        assert findings["maxItems"] == validation.FINDINGS_MAX
+        assert f"at most {validation.FINDINGS_MAX}" in findings["description"]
+
+    def test_the_example_of_a_finding_says_what_the_refusal_says(self) -> None:
+        """The message of its class, and the reason of the field."""
+        [example] = [json.loads(text) for text in fences("docs/executions.md", "json")]
+        [finding] = example["findings"]
+        refusal = classes_by_code()[finding["code"]]
+
+        assert not example["valid"]
+        assert finding["message"].startswith(refusal.message.rstrip(".") + ": ")
 
     def test_the_diagram_of_an_execution_is_its_statuses(self) -> None:
         """The one status that is not shown is explained."""
