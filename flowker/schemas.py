@@ -113,6 +113,33 @@ class ExecutionStatus(TypedDict):
     errorMessage: str | None
 
 
+class ExecutionAttempt(TypedDict):
+    number: int
+    startedAt: str
+    durationMs: int | None
+    statusCode: int | None
+    outcome: Literal["running", "succeeded", "failed", "unknown"]
+    errorMessage: str | None
+
+
+class CancelInput(TypedDict):
+    reason: NotRequired[str]
+
+
+class SignalInput(TypedDict):
+    decision: Literal["approved", "rejected"]
+    comment: NotRequired[str]
+
+
+class ApprovalDecision(TypedDict):
+    executionId: str
+    nodeId: str
+    decision: Literal["approved", "rejected"]
+    comment: str | None
+    decidedAt: str
+    decidedBy: str
+
+
 class ExecutionList(TypedDict):
     items: list[ExecutionStatus]
     nextCursor: str
@@ -412,7 +439,24 @@ class WorkflowValidation(TypedDict):
     findings: list[WorkflowFinding]
 
 
+class ExecutionStep(TypedDict):
+    nodeId: str
+    stepName: str
+    nodeType: Literal["executor", "conditional", "action"]
+    status: Literal["pending", "running", "waiting", "completed", "failed", "skipped"]
+    attempts: list[ExecutionAttempt]
+    nextAttemptAt: str | None
+    startedAt: str | None
+    completedAt: str | None
+    durationMs: int | None
+    errorMessage: str | None
+
+
 class DashboardWorkflowSummary(TypedDict):
     total: int
     active: int
     byStatus: list[DashboardWorkflowCount]
+
+
+class ExecutionStepList(TypedDict):
+    items: list[ExecutionStep]
