@@ -6,7 +6,7 @@ An action is compiled when its workflow is saved, so that nothing a workflow aut
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from flowker.domain.templates import InvalidPath, Template, compile_template
 
@@ -16,6 +16,13 @@ EVENT_TYPE_CHARACTERS_MAX = 100
 
 DELAY_MAX_S = 30 * 24 * 3600
 """Thirty days: longer than any settlement period, and a bound on what a typing error can hold back."""
+
+APPROVAL_MAX_S = 30 * 24 * 3600
+APPROVAL_DEFAULT_S = 24 * 3600
+"""A day: whoever decides about money looks at it once a day."""
+
+OnTimeout = Literal["fail", "reject", "approve"]
+_ON_TIMEOUT: tuple[OnTimeout, ...] = ("fail", "reject", "approve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,15 @@ class DelayAction:
     seconds: int | float | Decimal
 
 
-Action = LogAction | SetOutputAction | EmitEventAction | FailAction | DelayAction
+@dataclass(frozen=True, slots=True)
+class ApprovalAction:
+    """Waits, durably, for somebody's decision; `on_timeout` says what it is worth when nobody decides."""
+
+    timeout_s: float
+    on_timeout: OnTimeout
+
+
+Action = LogAction | SetOutputAction | EmitEventAction | FailAction | DelayAction | ApprovalAction
 
 
 class InvalidMember(ValueError):
@@ -108,10 +123,21 @@ def _compile_fail(data: Mapping[str, Any]) -> FailAction:
 
 
 def _compile_delay(data: Mapping[str, Any]) -> DelayAction:
-    seconds = data.get("seconds")
-    if not isinstance(seconds, int | float | Decimal) or isinstance(seconds, bool) or not 0 <= seconds <= DELAY_MAX_S:
-        raise InvalidMember("seconds", f"must be a number within 0 and {DELAY_MAX_S}")
-    return DelayAction(seconds)
+    return DelayAction(_seconds(data.get("seconds"), "seconds", 0, DELAY_MAX_S))
+
+
+def _compile_approval(data: Mapping[str, Any]) -> ApprovalAction:
+    timeout_s = _seconds(data.get("timeoutSeconds", APPROVAL_DEFAULT_S), "timeoutSeconds", 1, APPROVAL_MAX_S)
+    on_timeout = data.get("onTimeout", "fail")
+    if on_timeout not in _ON_TIMEOUT:
+        raise InvalidMember("onTimeout", f"must be one of {', '.join(_ON_TIMEOUT)}")
+    return ApprovalAction(float(timeout_s), on_timeout)
+
+
+def _seconds(value: Any, field: str, least: int, most: int) -> int | float | Decimal:
+    if not isinstance(value, int | float | Decimal) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidMember(field, f"must be a number within {least} and {most}")
+    return value
 
 
 def _template(value: Any, field: str) -> Template:
@@ -127,4 +153,5 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Action]] = {
     "emit_event": _compile_emit_event,
     "fail": _compile_fail,
     "delay": _compile_delay,
+    "approval": _compile_approval,
 }

@@ -12,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
+from flowker.domain.actions import ApprovalAction
 from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
@@ -304,5 +305,7 @@ def _check_handle(handle: str | None, source: Node, where: str) -> None:
     """Refuse a handle that would be ignored: an edge that its author believes in must not be taken by mistake."""
     if source.type == "conditional" and handle not in {None, "true", "false"}:
         raise InvalidNodeData(fields={where: "must be true or false after a conditional"})
+    if isinstance(source.behaviour, ApprovalAction) and handle not in {None, "approved", "rejected"}:
+        raise InvalidNodeData(fields={where: "must be approved or rejected after an approval"})
     if handle == "error" and source.type != "executor":
         raise InvalidNodeData(fields={where: "can be error only after an executor"})

@@ -3,14 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Protocol
 
 from uuid_utils import uuid7
 
 from flowker import jsontext
 from flowker.domain.audit import Actor, AuditEvent
-from flowker.domain.executions import Accepted, encode_event
+from flowker.domain.executions import Accepted
+from flowker.domain.journal import encode_event
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
@@ -49,18 +49,15 @@ class Accepting:
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
         """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
-        started = self._clock.now()
         accepted = Accepted(
             execution_id,
             submission.workflow_id,
-            format_timestamp(started),
+            format_timestamp(self._clock.now()),
             submission.trigger_id,
             submission.input,
         )
         payload = jsontext.encode(encode_event(accepted)[1])
-        timeout = timedelta(seconds=submission.definition.timeout_s)
-        acceptance = _acceptance(submission, accepted, payload, format_timestamp(started + timeout))
-        verdict = await self._store.write_together(executions.accept, acceptance)
+        verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
         if isinstance(verdict, KeySeen | WorkflowMoved):
             return verdict
         self._engine.submit(accepted, submission.definition, len(payload))
@@ -77,7 +74,7 @@ def input_digest(input_: Mapping[str, Any]) -> str:
     return hashlib.sha256(jsontext.encode_canonical(input_)).hexdigest()
 
 
-def _acceptance(submission: Submission, accepted: Accepted, payload: bytes, deadline_at: str) -> Acceptance:
+def _acceptance(submission: Submission, accepted: Accepted, payload: bytes) -> Acceptance:
     return Acceptance(
         execution_id=accepted.execution_id,
         workflow_id=submission.workflow_id,
@@ -88,7 +85,6 @@ def _acceptance(submission: Submission, accepted: Accepted, payload: bytes, dead
         journal_payload=payload.decode(),
         total_steps=submission.definition.plan(submission.trigger_id).total_steps,
         started_at=accepted.started_at,
-        deadline_at=deadline_at,
         audit=_started_event(submission, accepted),
     )
 

@@ -3,22 +3,25 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
 from flowker.domain.actions import LogAction
-from flowker.domain.advance import advance
+from flowker.domain.advance import advance, is_limited
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import TERMINAL, Aborted, Event, Outcome, Postponed, Run, Settled, State
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Plan
+from flowker.engine.mailbox import Asked
 from flowker.engine.steps import is_call, run_in_place
 
 HEAVY_BYTES = 16 * 1024
 HEAVY_NODES = 30
 """Up to here a turn takes a millisecond or two, whatever its conditions and templates are."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 log = structlog.get_logger("flowker.engine")
 
@@ -27,25 +30,33 @@ log = structlog.get_logger("flowker.engine")
 class Live:
     """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way.
 
-    `journal_bytes` and `steps_recorded` tell what the journal has of it.
-    `begun` are the nodes that may finish when the execution fails: those that ever made an attempt, as far as this
-    process knows. What was folded from a journal may have been running when its process died.
+    `journal_bytes`, `steps_recorded` and the status `recorded` tell what the store has of it.
+    `begun` are the nodes that may finish when the execution fails: those that ever made an attempt. `asked` is what
+    people asked of it and hear when it is recorded.
     """
 
     id: str
     plan: Plan
     state: State
     next_seq: int
-    deadline: datetime
     timeout_s: int
     journal_bytes: int = 0
     steps_recorded: int = 0
+    recorded: str = "running"
     calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
+    asked: list[Asked] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
         return self.state.status in TERMINAL
+
+    @property
+    def deadline(self) -> datetime:
+        """When its time is over; the end of time while somebody is asked for a decision."""
+        if not is_limited(self.plan, self.state):
+            return NEVER
+        return parse_timestamp(self.state.limited_from) + timedelta(seconds=self.timeout_s)
 
     @property
     def is_heavy(self) -> bool:
@@ -92,12 +103,18 @@ class Live:
         ]
         return min([*waits, self.deadline])
 
-    def collect(self, done: Iterable[asyncio.Task[object]]) -> list[Event]:
+    def collect(self) -> list[Event]:
         """The events of the calls that ended; they are no longer under way."""
-        ended = [task for task in self.calls if task in done]
+        ended = [task for task in self.calls if task.done()]
         for task in ended:
             del self.calls[task]
         return [_event_of(task) for task in ended]
+
+    def answer_asked(self) -> None:
+        """Tell everybody who asked something what it led to."""
+        for asked in self.asked:
+            asked.accept(self.state)
+        self.asked.clear()
 
     def _advance(self, event: Event) -> None:
         self.state, _ = advance(self.plan, self.state, event)

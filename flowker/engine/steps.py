@@ -10,7 +10,7 @@ import structlog
 
 from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.mappings import MappingFailed
 from flowker.domain.nodes import Node
 from flowker.domain.retries import delay_s
@@ -74,9 +74,10 @@ class Steps:
         result = await self._attempt(execution_id, node.id, behaviour, run, context, way)
         ended = self._clock.now()
         if isinstance(result, CallFailed) and result.retryable:
-            wait_s = delay_s(behaviour.retry, run.attempt, random.random(), result.retry_after_s)  # noqa: S311 - jitter
+            wait_s = delay_s(behaviour.retry, run.tries, random.random(), result.retry_after_s)  # noqa: S311 - jitter
             if wait_s is not None:
-                return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1)
+                made = _attempt(run, result, started, ended)
+                return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1, made)
         outcome = _outcome(node.id, run, result, started, ended)
         return Settled(format_timestamp(ended), (outcome,))
 
@@ -173,5 +174,20 @@ def _outcome(node_id: str, run: Run, result: CallResult, started: datetime, ende
         result.message if isinstance(result, CallFailed) else None,
         run.attempt,
         format_timestamp(started),
-        max(0, round((ended - started).total_seconds() * 1000)),
+        _milliseconds(started, ended),
+        _status_code(result),
     )
+
+
+def _attempt(run: Run, failed: CallFailed, started: datetime, ended: datetime) -> Attempt:
+    started_at = format_timestamp(started)
+    return Attempt(run.attempt, started_at, _milliseconds(started, ended), _status_code(failed), failed.message)
+
+
+def _status_code(result: CallResult) -> int | None:
+    """What the far side answered, if it did."""
+    return (result.output or {}).get("status")
+
+
+def _milliseconds(started: datetime, ended: datetime) -> int:
+    return max(0, round((ended - started).total_seconds() * 1000))

@@ -59,7 +59,10 @@ def test_an_unknown_kind_is_refused_with_those_that_exist(member: str, kind: Any
     """Of any type, and what was written is not repeated."""
     refusal = refusal_of({member: kind})
 
-    assert (refusal.field, str(refusal)) == (member, "must be one of log, set_output, emit_event, fail, delay")
+    assert (refusal.field, str(refusal)) == (
+        member,
+        "must be one of log, set_output, emit_event, fail, delay, approval",
+    )
 
 
 def test_a_missing_kind_is_refused() -> None:

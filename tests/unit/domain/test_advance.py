@@ -20,10 +20,9 @@ from flowker.domain.executions import (
     Run,
     Settled,
     State,
-    decode_event,
-    encode_event,
     final_output,
 )
+from flowker.domain.journal import decode_event, encode_event
 from flowker.domain.workflows import Plan, compile_definition
 
 INPUT = {"yes": True, "no": False, "text": "seven"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import Node, compile_node
 from flowker.domain.timestamps import parse_timestamp
 from flowker.engine.steps import Steps, is_call, run_in_place
@@ -172,7 +172,8 @@ class TestCalling:
 
         event = await attempt(bench, draw.call("c"))
 
-        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2)
+        made = Attempt(1, "2026-03-17T14:35:00.000000Z", 0, 429, "the far side answered 429 Too Many Requests")
+        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2, made)
 
     async def test_the_last_attempt_fails_the_node(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
         """The outcome tells how many there were."""

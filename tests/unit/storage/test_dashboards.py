@@ -156,6 +156,5 @@ def _rows() -> Iterator[dict[str, Any]]:
             "current_step_number": 1,
             "total_steps": 1,
             "started_at": at(hour),
-            "deadline_at": at(23, 59),
             "completed_at": at(23) if status == "completed" else None,
         }

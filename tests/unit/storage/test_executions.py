@@ -46,7 +46,7 @@ class TestAccept:
         assert outcomes == [Accepted()]
         assert (stored.status, stored.current_step_number, stored.total_steps) == ("running", 0, 2)
         assert (stored.idempotency_key, stored.input_digest, stored.trigger_node_id) == ("k", "d", "hook")
-        assert (stored.started_at, stored.deadline_at, stored.completed_at) == (NOON, ONE, None)
+        assert (stored.started_at, stored.completed_at) == (NOON, None)
         assert journal.read(connection, item.execution_id) == [JournalEvent(0, "accepted", {"input": {}})]
         assert count(connection, "audit_events") == 1
 
