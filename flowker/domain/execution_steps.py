@@ -13,7 +13,7 @@ from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Plan
 
 ATTEMPTS_TOLD_MAX = 100
-"""Ten times as many as a step makes by itself: retrying an execution again and again must not make an answer endless."""
+"""Ten times as many as a step makes by itself: retrying an execution ever again must not make an answer endless."""
 
 StepStatus = Literal["pending", "running", "waiting", "completed", "failed", "skipped"]
 
