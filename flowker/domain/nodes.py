@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from flowker.domain.actions import Action, compile_action
+from flowker.domain.actions import Action, ApprovalAction, compile_action
 from flowker.domain.calls import MAPPINGS, ExecutorCall, compile_call, is_number, refuse_mappings, refuse_member
 from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
@@ -72,6 +72,8 @@ def compile_node(node: Mapping[str, Any], where: str, executors: Mapping[str, st
     data = node.get("data") or {}
     join = checks(_join, data, where)
     behaviour = _compile_behaviour(node["type"], data, f"{where}.data", executors, checks)
+    if isinstance(behaviour, ApprovalAction):
+        checks(_require_addressable, node["id"], f"{where}.id")
     return Node(node["id"], node["type"], node.get("name") or "", join, behaviour)
 
 
@@ -88,6 +90,12 @@ def _join(data: Mapping[str, Any], where: str) -> Join:
     if join not in _JOINS:
         raise InvalidNodeData(fields={f"{where}.data.join": "must be any or all"})
     return join
+
+
+def _require_addressable(id_: str, where: str) -> None:
+    """Refuse the id of an approval that no path can name: nobody could decide about it."""
+    if "\0" in id_ or not {".", ".."}.isdisjoint(id_.split("/")):
+        raise InvalidNodeData(fields={where: "cannot stand in the path of a decision"})
 
 
 def _compile_behaviour(

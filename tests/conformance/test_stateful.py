@@ -175,7 +175,7 @@ def test_a_workflow_lives_by_links_alone(api: Api) -> None:
 def test_an_execution_is_decided_cancelled_and_retried_by_links_alone(api: Api) -> None:
     """Two approvals: one is given, the other is never decided, since the execution is cancelled before."""
     workflow = api.active(ASK, {**ASK})
-    input_ = {"inputData": {}}
+    input_: dict[str, Any] = {"inputData": {}}
     started = arrive(api, "executeWorkflow", 201, input_, {"workflowId": workflow.id, "Idempotency-Key": "key"})
 
     decided = started.follow("ListExecutionSteps", 200).follow("SignalExecution", 200, {"decision": "approved"})

@@ -98,7 +98,7 @@ def test_a_call_that_is_under_way_runs() -> None:
 
 def test_a_call_that_is_made_again_later_waits() -> None:
     """With the time of the next attempt, and what became of the last one."""
-    events = [started(1), Postponed("pay", time_at(20), 2, failed(1, 1))]
+    events: list[Event] = [started(1), Postponed("pay", time_at(20), 2, failed(1, 1))]
 
     waiting = told(plan_of("start>pay"), *events, now=19)["pay"]
     due = told(plan_of("start>pay"), *events, now=20)["pay"]
