@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 KEY = "reliability-key"
@@ -54,6 +55,17 @@ class ServiceProcess:
     def stop(self) -> None:
         """End it as an operator would."""
         self._end(signal.SIGTERM)
+
+    def memory_bytes(self) -> int:
+        """What the process has for itself."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).memory_full_info().uss
+
+    def cpu_s(self) -> float:
+        """Its time of the processor so far."""
+        assert self._process is not None
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
 
     def log(self) -> str:
         return (self._directory / "service.log").read_text()
