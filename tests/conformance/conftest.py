@@ -199,7 +199,7 @@ class Api:
 
     def running_execution(self) -> str:
         """An execution that waits until its clock is turned."""
-        return self.execution(WAIT_AN_HOUR)
+        return self.waiting(self.execution(WAIT_AN_HOUR))
 
     def failed_execution(self) -> str:
         execution_id = self.execution(FAIL)
@@ -208,7 +208,13 @@ class Api:
 
     def asking_execution(self, *steps: Mapping[str, Any]) -> str:
         """An execution that waits for a decision about `step1`, before these steps."""
-        return self.execution(ASK, *steps)
+        return self.waiting(self.execution(ASK, *steps))
+
+    def waiting(self, execution_id: str) -> str:
+        """The same execution, as soon as its first step waits and nobody is at work on it."""
+        path = f"/v1/executions/{execution_id}/steps"
+        until(lambda: self.expect(200, "GET", path).json()["items"][0]["status"] == "waiting")
+        return execution_id
 
     def decide(self, execution_id: str, decision: str, node_id: str = "step1", **body: Any) -> Answer:
         """Decide about an approval."""
