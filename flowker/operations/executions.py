@@ -118,11 +118,13 @@ async def cancel_execution(
     context: Context, *, id_: str, body: schemas.CancelInput | None, request: Request
 ) -> Answer:
     reason = body.get("reason") if body else None
-    return await _intervene(context, id_, Cancel(actor(request), reason))
+    await _intervene(context, id_, Cancel(actor(request), reason))
+    return await get_execution_status(context, id_=id_)
 
 
 async def retry_execution(context: Context, *, id_: str, request: Request) -> Answer:
-    return await _intervene(context, id_, Retry(actor(request)))
+    await _intervene(context, id_, Retry(actor(request)))
+    return await get_execution_status(context, id_=id_)
 
 
 async def signal_execution(
@@ -130,15 +132,16 @@ async def signal_execution(
 ) -> Answer:
     """Decide about an approval; who decides the same again is told the facts of the first decision."""
     decide = Decide(node_id, body["decision"], body.get("comment"), actor(request))
-    state = await context.engine.intervene(id_.lower(), decide)
+    state = await _intervene(context, id_, decide)
     decided = state.outcomes[node_id].output
     facts = {name: decided[name] for name in ("decision", "comment", "decidedAt", "decidedBy")}
     return {"executionId": id_.lower(), "nodeId": node_id, **facts}
 
 
-async def _intervene(context: Context, id_: str, intervention: Intervention) -> Answer:
-    await context.engine.intervene(id_.lower(), intervention)
-    return await get_execution_status(context, id_=id_)
+async def _intervene(context: Context, id_: str, intervention: Intervention) -> State:
+    """What the intervention led to. An id that was made up is refused here, and takes up no turn of the engine."""
+    execution = await context.store.read(executions.get, id_.lower())
+    return await context.engine.intervene(execution.id, intervention)
 
 
 async def _plan(context: Context, recorded: Recorded) -> Plan:
