@@ -22,6 +22,8 @@ from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import CountedStore, Tallies
+from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.executors.connectivity import Connectivity
 from flowker.http.contract import DocumentError
@@ -42,7 +44,7 @@ from flowker.operations import (
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.audit_verification import Verifier
-from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
+from flowker.storage.database import DatabaseUnusable, EngineLock, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
@@ -85,14 +87,16 @@ def create() -> ASGIApp:
 def build(settings: Settings, clock: Clock | None = None) -> Service:
     """Put a service together from its settings."""
     clock = clock or SystemClock()
-    store = Store(settings.database_url, queue_max=settings.write_queue_max)
+    tallies = Tallies()
+    breakers = Breakers()
+    store = CountedStore(settings.database_url, tallies, queue_max=settings.write_queue_max)
     caller = Caller(egress_allow=settings.egress_networks)
     vault = open_vault(settings)
     definitions = Definitions(store, vault)
     engine = EmbeddedEngine(
         store,
         definitions,
-        Steps(store, vault, caller, clock),
+        Steps(store, vault, caller, clock, breakers, tallies),
         clock,
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
@@ -107,6 +111,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         refusals=refusals,
         vault=vault,
         connectivity=Connectivity(caller),
+        breakers=breakers,
+        tallies=tallies,
         verifier=Verifier(store),
         clock=clock,
         version=settings.version,

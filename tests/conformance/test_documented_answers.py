@@ -416,6 +416,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     "checkLiveness": {**HEALTH, 503: [stalled_writer]},
     "checkReadiness": HEALTH,
     "checkReadyz": HEALTH,
+    "getMetrics": {200: [], 401: [no_key], 500: [with_bug]},
     "getVersion": {200: [], 500: [no_clock]},
     "listWorkflows": {
         200: [without_cursor],

@@ -5,6 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import Tallies
+from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.storage import executor_configurations, provider_configurations, workflows
 from flowker.storage.database import Store, upgrade
@@ -139,12 +142,19 @@ class Bench:
         self.engine = self.make_engine()
 
     def make_engine(
-        self, workers: int = 8, *, steps: Callable[[Store, Vault, Caller, Clock], Steps] = Steps, grace_s: float = 5
+        self,
+        workers: int = 8,
+        *,
+        steps: Callable[[Store, Vault, Caller, Clock], Steps] | None = None,
+        grace_s: float = 5,
     ) -> EmbeddedEngine:
+        self.breakers = Breakers(lambda: self.clock.now().timestamp())
+        self.tallies = Tallies()
+        make_steps = steps or partial(Steps, breakers=self.breakers, tallies=self.tallies)
         self.engine = EmbeddedEngine(
             self.store,
             Definitions(self.store, self.vault),
-            steps(self.store, self.vault, self.caller, self.clock),
+            make_steps(self.store, self.vault, self.caller, self.clock),
             self.clock,
             workers=workers,
             grace_s=grace_s,
