@@ -4,22 +4,16 @@ A call goes through a provider configuration, or through an endpoint of an execu
 method and path itself.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from flowker.domain.actions import InvalidMember
+from flowker.domain.actions import InvalidMember, check_members
 from flowker.domain.checks import STRICT, Checks
-from flowker.domain.errors import (
-    InvalidInputMapping,
-    InvalidNodeData,
-    InvalidOutputMapping,
-    InvalidTransforms,
-    ProviderConfigurationUnusable,
-    UnknownExecutor,
-)
-from flowker.domain.mappings import InputMapping, InvalidMapping, compile_input_mapping
+from flowker.domain.errors import ProviderConfigurationUnusable, UnknownExecutor
+from flowker.domain.mappings import ValueMapping
+from flowker.domain.preparing import NO_PREPARATION, Preparation, compile_output, compile_preparation
 from flowker.domain.retries import RetryPolicy, compile_retry
 from flowker.domain.webhooks import METHODS
 
@@ -27,9 +21,6 @@ CALL_TIMEOUT_MAX_S = 300
 
 ENDPOINT_EXECUTOR = "http.request"
 """What calls an endpoint of an executor configuration."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +43,32 @@ class ExecutorCall:
     retry: RetryPolicy
     success_status_codes: frozenset[int] | None
     static_input: Mapping[str, Any]
-    input_mapping: InputMapping | None = None
+    preparation: Preparation = NO_PREPARATION
     endpoint: EndpointName | None = None
     validate_input: bool = False
+    output_mapping: ValueMapping | None = None
 
 
 def compile_call(
     data: Mapping[str, Any], where: str, executors: Mapping[str, str], checks: Checks = STRICT
 ) -> ExecutorCall:
     """Compile the data of an executor node; `executors` maps each executor of the catalog to its provider."""
-    for member in ("outputMapping", "transforms"):
-        checks(refuse_mappings, data, where, [member])
-    endpoint = checks(refuse_member, where, _endpoint, data)
+    checks = check_members(checks, where)
+    endpoint = checks(_endpoint, data)
     return ExecutorCall(
-        checks(refuse_member, where, _executor_id, data, where, executors),
+        checks(_executor_id, data, where, executors),
         checks(_provider_configuration_id, data, where),
-        checks(refuse_member, where, _method, data),
-        checks(refuse_member, where, _path, data),
-        checks(refuse_member, where, _timeout_s, data),
-        checks(refuse_member, where, _retry, data),
-        checks(refuse_member, where, _success_status_codes, data),
+        checks(_method, data),
+        checks(_path, data),
+        checks(_timeout_s, data),
+        checks(_retry, data),
+        checks(_success_status_codes, data),
         {name: value for name, value in data.items() if name not in _MEMBERS},
-        checks(_input_mapping, data, where),
+        compile_preparation(data, where, checks),
         endpoint,
-        checks(refuse_member, where, _validate_input, data),
+        checks(_validate_input, data),
+        compile_output(data, where, checks),
     )
-
-
-def refuse_member(where: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the check makes of a node's data; its `InvalidMember` becomes the refusal that names the place."""
-    try:
-        return check(*args, **kwargs)
-    except InvalidMember as error:
-        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
-
-
-def refuse_mappings(data: Mapping[str, Any], where: str, members: Iterable[str]) -> None:
-    """What is not there yet is refused, since ignoring it would send something else."""
-    for member in members:
-        if data.get(member) not in _NOTHING:
-            raise MAPPINGS[member](fields={f"{where}.{member}": "is not supported by this version"})
 
 
 def is_number(value: Any) -> bool:
@@ -208,21 +185,4 @@ def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
     return frozenset(codes)
 
 
-def _input_mapping(data: Mapping[str, Any], where: str) -> InputMapping | None:
-    entries = data.get("inputMapping")
-    if entries in _NOTHING:
-        return None
-    try:
-        return compile_input_mapping(entries)
-    except InvalidMapping as error:
-        raise InvalidInputMapping(fields={f"{where}.inputMapping{error.place}": str(error)}) from None
-
-
-_NOTHING: Sequence[Any] = (None, [], {})
 _UNSAID: Sequence[Any] = (None, "")
-
-MAPPINGS: Mapping[str, type[InvalidInputMapping | InvalidOutputMapping | InvalidTransforms]] = {
-    "inputMapping": InvalidInputMapping,
-    "outputMapping": InvalidOutputMapping,
-    "transforms": InvalidTransforms,
-}

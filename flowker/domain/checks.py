@@ -3,20 +3,30 @@
 Both ways run the same checks in the same order, so what is validated is what is refused.
 """
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar, cast
 
 from flowker.domain.errors import FlowkerError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E", bound=ValueError)
 
 
 class Checks:
-    """Runs checks, and hands what they refuse to `refuse`, which raises it, or notes it and lets the checks go on."""
+    """Runs checks, and hands what they refuse to `refuse`, which raises it, or notes it and lets the checks go on.
 
-    def __init__(self, refuse: Callable[[FlowkerError], None]) -> None:
+    `translations` make refusals of the errors of checks that do not know their place in the definition.
+    """
+
+    def __init__(
+        self,
+        refuse: Callable[[FlowkerError], None],
+        translations: Mapping[type[ValueError], Callable[[Any], FlowkerError]] = MappingProxyType({}),
+    ) -> None:
         self._refuse = refuse
+        self._translations = translations
 
     def __call__(self, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the check makes; None in its place, whatever its type, when it refuses and the checks go on.
@@ -27,11 +37,17 @@ class Checks:
             return check(*args, **kwargs)
         except FlowkerError as refusal:
             self._refuse(refusal)
-            return cast("T", None)
+        except tuple(self._translations) as error:
+            self._refuse(self._translations[type(error)](error))
+        return cast("T", None)
+
+    def translating(self, error: type[E], translate: Callable[[E], FlowkerError]) -> "Checks":
+        """The same checks, for which this error is a refusal too."""
+        return Checks(self._refuse, {**self._translations, error: translate})
 
 
 def _raise(refusal: FlowkerError) -> None:
-    raise refusal
+    raise refusal from None
 
 
 STRICT = Checks(_raise)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from flowker.domain.actions import Action, ApprovalAction, compile_action
-from flowker.domain.calls import MAPPINGS, ExecutorCall, compile_call, is_number, refuse_mappings, refuse_member
+from flowker.domain.actions import Action, ApprovalAction, check_members, compile_action
+from flowker.domain.calls import ExecutorCall, compile_call, is_number
 from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
 from flowker.domain.conditions import parse as parse_condition
@@ -107,9 +107,8 @@ def _compile_behaviour(
         return checks(_compile_conditional, data, where)
     if type_ == "executor":
         return compile_call(data, where, executors, checks)
-    for member in MAPPINGS:
-        checks(refuse_mappings, data, where, [member])
-    return checks(refuse_member, where, compile_action, data)
+    members = check_members(checks, where)
+    return members(compile_action, data, where, members)
 
 
 _TRIGGER_MEMBERS = frozenset(

@@ -11,9 +11,12 @@ from flowker.domain.actions import (
     FailAction,
     LogAction,
     SetOutputAction,
+    TransformAction,
 )
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
+from flowker.domain.kazaam import Occasion
+from flowker.domain.mappings import MappingFailed
 from flowker.domain.nodes import Behaviour, Conditional, Trigger
 from flowker.domain.templates import RenderedTooLarge, as_text
 
@@ -35,7 +38,9 @@ class Wait:
     seconds: float
 
 
-def run_builtin(behaviour: Behaviour, context: Mapping[str, Any], *, elapsed: bool) -> Produced | Failed | Wait:
+def run_builtin(
+    behaviour: Behaviour, context: Mapping[str, Any], *, elapsed: bool, occasion: Occasion
+) -> Produced | Failed | Wait:
     """The result of a node that is not an executor; `elapsed` says that the wait it asked for is over."""
     if isinstance(behaviour, Conditional):
         return _branch(behaviour, context)
@@ -47,8 +52,10 @@ def run_builtin(behaviour: Behaviour, context: Mapping[str, Any], *, elapsed: bo
     if isinstance(behaviour, Trigger | ExecutorCall):
         raise TypeError(f"{type(behaviour).__name__} is not built in")
     try:
+        if isinstance(behaviour, TransformAction):
+            return Produced(behaviour.preparation.apply(context, occasion))
         return _render(behaviour, context)
-    except RenderedTooLarge as error:
+    except (RenderedTooLarge, MappingFailed) as error:
         return Failed(str(error))
 
 
@@ -63,7 +70,7 @@ def _render(
 
 def _nobody_decided(approval: ApprovalAction) -> Produced | Failed:
     if approval.on_timeout == "fail":
-        return Failed(f"nobody decided within {approval.timeout_s:g} s")
+        return Failed(f"nobody decided within {approval.timeout_s:.15g} s")
     decision = "approved" if approval.on_timeout == "approve" else "rejected"
     return Produced(
         {"action": "approval", "decision": decision, "comment": None, "decidedAt": None, "decidedBy": None}

@@ -8,7 +8,7 @@ unfinished journal and goes on with what is open.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,9 +17,9 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 
 from flowker.domain.advance import begin, fold
-from flowker.domain.errors import ExecutionNotFound, FlowkerError, InternalError
-from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, Started, State, Status
-from flowker.domain.interventions import Intervention, judge
+from flowker.domain.errors import ExecutionNotFailed, ExecutionNotFound, FlowkerError, InternalError
+from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, State, Status
+from flowker.domain.interventions import Intervention, Retry, judge
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
@@ -214,17 +214,8 @@ class EmbeddedEngine:
         definition = await self._definitions.get(row.workflow_id, row.revision)
         plan = definition.plan(recorded.trigger)
         state = await asyncio.to_thread(fold, plan, recorded.events)
-        return Live(
-            row.id,
-            plan,
-            state,
-            len(recorded.events),
-            definition.timeout_s,
-            recorded.journal_bytes,
-            row.current_step_number,
-            row.status,
-            begun=_begun(recorded.events),
-        )
+        seen = len(recorded.events), definition.timeout_s, recorded.journal_bytes, row.status in TERMINAL
+        return Live(row.id, plan, state, *seen)
 
     async def _drive(self, live: Live) -> None:
         """Go on until the execution ends or only waits."""
@@ -235,9 +226,9 @@ class EmbeddedEngine:
             events += await self._take_in_asked(live, now)
             ready = [] if self._stopping else live.ready_calls(now)
             if ready:
-                events.append(Started(format_timestamp(now), tuple((run.node_id, run.attempt) for run in ready)))
+                events.append(live.announce_calls(ready, format_timestamp(now)))
             parks = not live.calls and not live.ready_calls(now)
-            if events or (parks and live.recorded not in TERMINAL):
+            if events or (parks and not live.is_end_recorded):
                 await self._record(live, events, arrived, parks=parks)
             live.answer_asked()
             if live.ended:
@@ -248,11 +239,14 @@ class EmbeddedEngine:
             arrived = await self._next_events(live)
 
     async def _take_in_asked(self, live: Live, now: datetime) -> list[Event]:
-        """Advance by what people ask of the execution; who is refused hears it at once."""
+        """Advance by what people ask of the execution; who is refused hears it at once.
+
+        An end is recorded before anything is asked of it: what follows waits for the next turn.
+        """
         events: list[Event] = []
-        for asked in self._mailbox.take(live.id):
+        while (not live.ended or live.is_end_recorded) and (asked := self._mailbox.take_next(live.id)):
             try:
-                event = judge(live.plan, live.state, asked.intervention, format_timestamp(now))
+                event = _judge(live, asked.intervention, format_timestamp(now))
             except FlowkerError as refusal:
                 asked.refuse(refusal)
                 continue
@@ -285,7 +279,8 @@ class EmbeddedEngine:
         build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at, call_ends=call_ends)
         progress = await _aside(live, build, live.id, live.plan.nodes, live.state, events)
         if live.journal_bytes + progress.size_bytes > JOURNAL_BYTES_MAX:
-            progress = _outgrown(live, now)
+            events = live.outgrow(events, now, _outgrown())
+            progress = build(live.id, live.plan.nodes, live.state, events)
         attempt = 0
         while True:
             try:
@@ -299,8 +294,7 @@ class EmbeddedEngine:
             raise Superseded
         live.next_seq += len(progress.events)
         live.journal_bytes += progress.size_bytes
-        live.steps_recorded = progress.current_step_number
-        live.recorded = live.state.status
+        live.recorded, live.is_end_recorded = live.state, live.ended
         if parks and not live.ended:
             self._wakeups.wake_changed()
 
@@ -347,9 +341,15 @@ def _begin(fresh: _Fresh) -> Live:
     return Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, fresh.input_bytes)
 
 
-def _begun(events: Iterable[Event]) -> set[str]:
-    """The nodes that ever began a call: their process may have died before it could tell how they ended."""
-    return {node_id for event in events if isinstance(event, Started) for node_id, _ in event.calls}
+def _outgrown() -> str:
+    return f"FLK-0504: the outputs of the execution are larger than {JOURNAL_BYTES_MAX // 2**20} MB together"
+
+
+def _judge(live: Live, intervention: Intervention, at: str) -> Event | None:
+    if isinstance(intervention, Retry) and live.journal_bytes > JOURNAL_BYTES_MAX:
+        # Each retry adds to the journal: without an end to them the bound would be none.
+        raise ExecutionNotFailed("The execution has kept as much as it may: it cannot be continued.")
+    return judge(live.plan, live.state, intervention, at)
 
 
 def _unavailable() -> InternalError:
@@ -361,11 +361,3 @@ async def _aside(live: Live, function: Callable[P, T], *args: P.args, **kwargs: 
     if live.is_heavy:
         return await asyncio.to_thread(function, *args, **kwargs)
     return function(*args, **kwargs)
-
-
-def _outgrown(live: Live, now: str) -> executions.Progress:
-    """End an execution whose nodes produce more than it may keep; what it produced last is not kept."""
-    mebibytes = JOURNAL_BYTES_MAX // 2**20
-    aborted = Aborted(now, f"FLK-0504: the outputs of the execution are larger than {mebibytes} MB together")
-    live.state = State({}, status="failed", error=aborted.error)
-    return build_abortion(live.id, aborted, first_seq=live.next_seq, steps_done=live.steps_recorded)

@@ -11,6 +11,7 @@ import structlog
 from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
+from flowker.domain.kazaam import Occasion
 from flowker.domain.mappings import MappingFailed
 from flowker.domain.nodes import Node
 from flowker.domain.retries import delay_s
@@ -19,7 +20,7 @@ from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
 from flowker.engine.tallies import Tallies
 from flowker.executors.breaker import Breakers
-from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
+from flowker.executors.client import Call, Caller, CallFailed, CallResult, CallSucceeded, ProviderConfiguration
 from flowker.executors.registry import EXECUTORS
 from flowker.jsonschema import fields
 from flowker.storage import executor_configurations, provider_configurations
@@ -46,7 +47,8 @@ def is_call(node: Node) -> bool:
 
 def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
     """Evaluate a built-in node; it takes no time and has no effect outside. `at` is the text of `now`."""
-    result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None)
+    occasion = _occasion(context.get("execution", {}).get("id", ""), node.id, now)
+    result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None, occasion=occasion)
     if isinstance(result, Produced):
         return Outcome(node.id, "completed", result.output, attempts=run.attempt, executed_at=at)
     if isinstance(result, Wait):
@@ -128,7 +130,8 @@ class Steps:
                 self._tallies.retries[behaviour.executor_id] += 1
                 made = _attempt(run, result, started, ended)
                 return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1, made)
-        outcome = _outcome(node.id, run, result, started, ended)
+        mapped = _map_output(behaviour, result)
+        outcome = _outcome(node.id, run, mapped, started, ended, _status_code(result))
         return Settled(format_timestamp(ended), (outcome,))
 
     async def _attempt(
@@ -143,7 +146,7 @@ class Steps:
         if way is None:
             return CallFailed("the configuration is unknown, not active or unreadable", retryable=False)
         try:
-            input_ = _input_of(call, context)
+            input_ = _input_of(call, context, _occasion(execution_id, node_id, self._clock.now()))
         except MappingFailed as error:
             return CallFailed(str(error), retryable=False)
         misfit = _misfit(call, input_) if call.validate_input else None
@@ -209,13 +212,32 @@ def _configuration_id(call: ExecutorCall) -> str:
     return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
 
 
-def _input_of(call: ExecutorCall, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What the mapping makes of the context, else the workflow's input; what the node says itself goes before it."""
-    if call.input_mapping is None:
-        given = _without_delivery(context["workflow"])
-    else:
-        given = call.input_mapping.apply(context)
+def _occasion(execution_id: str, node_id: str, now: datetime) -> Occasion:
+    """Each attempt of a node draws the same UUIDs: a call that is repeated carries them again."""
+    return Occasion(now, f"{execution_id}:{node_id}")
+
+
+def _input_of(call: ExecutorCall, context: Mapping[str, Any], occasion: Occasion) -> dict[str, Any]:
+    """What mapping and transforms make of the context; what the node says itself goes before it."""
+    given = call.preparation.apply(context, occasion)
+    if not isinstance(given, Mapping):
+        raise MappingFailed("transforms: what they make is no object, which the input of a call has to be")
     return {**given, **call.static_input}
+
+
+def _map_output(call: ExecutorCall, result: CallResult) -> CallResult:
+    """The node's output. When the answer does not have what is mapped, the node fails with the answer kept.
+
+    The call was made: it is not made again for that.
+    """
+    if call.output_mapping is None or not isinstance(result, CallSucceeded):
+        return result
+    try:
+        return CallSucceeded(call.output_mapping.apply(result.output))
+    except MappingFailed as error:
+        return CallFailed(
+            f"the call succeeded, but not what is made of its answer: {error}", False, output=result.output
+        )
 
 
 def _misfit(call: ExecutorCall, input_: Mapping[str, Any]) -> str | None:
@@ -225,11 +247,9 @@ def _misfit(call: ExecutorCall, input_: Mapping[str, Any]) -> str | None:
     return told[0][:FAULT_CHARACTERS_MAX] if told else None
 
 
-def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in input_.items() if name != "_webhook"}
-
-
-def _outcome(node_id: str, run: Run, result: CallResult, started: datetime, ended: datetime) -> Outcome:
+def _outcome(
+    node_id: str, run: Run, result: CallResult, started: datetime, ended: datetime, status_code: int | None
+) -> Outcome:
     failed = isinstance(result, CallFailed)
     return Outcome(
         node_id,
@@ -239,7 +259,7 @@ def _outcome(node_id: str, run: Run, result: CallResult, started: datetime, ende
         run.attempt,
         format_timestamp(started),
         _milliseconds(started, ended),
-        _status_code(result),
+        status_code,
     )
 
 

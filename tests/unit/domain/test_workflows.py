@@ -40,6 +40,7 @@ CONFIGURATIONS = {
 START = {"id": "start", "type": "trigger", "data": {}}
 TELL = {"id": "tell", "type": "action", "data": {"action": "log"}}
 CHECK = {"id": "check", "type": "conditional", "data": {"condition": "workflow.a == 1"}}
+ASK = {"id": "ask", "type": "action", "data": {"action": "approval"}}
 CALL = {"id": "call", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "good"}}
 SCREEN = {"id": "screen", "type": "executor", "data": {"executorConfigId": "e", "endpointName": "screen"}}
 
@@ -112,6 +113,11 @@ class TestSaving:
                 "FLK-0119",
                 "edges[0].sourceHandle",
             ),
+            *[
+                ([START, ASK, TELL], [edge("ask", "tell", sourceHandle=handle)], "FLK-0119", "edges[0].sourceHandle")
+                for handle in ("yes", "true", "approve", "APPROVED", "error")
+            ],
+            ([START, TELL], [edge("tell", "tell", sourceHandle="error")], "FLK-0119", "edges[0].sourceHandle"),
         ],
     )
     def test_the_first_element_that_is_wrong_is_named(
@@ -120,12 +126,19 @@ class TestSaving:
         """With its place in the definition."""
         assert refusal_of(lambda: define(nodes, edges)) == (code, [path])
 
+    @pytest.mark.parametrize("handle", [None, "", "approved", "rejected"])
+    def test_an_approval_leads_on_by_its_decision(self, handle: str | None) -> None:
+        """Or whatever it is."""
+        definition = define([START, ASK, TELL], [edge("ask", "tell", sourceHandle=handle)])
+
+        assert definition.edges[0].handle == (handle or None)
+
     @pytest.mark.parametrize(
         ("member", "code", "place"),
         [
             ("inputMapping", "FLK-0140", "[0].source"),
-            ("outputMapping", "FLK-0141", ""),
-            ("transforms", "FLK-0142", ""),
+            ("outputMapping", "FLK-0141", "[0].source"),
+            ("transforms", "FLK-0142", "[0].operation"),
         ],
     )
     def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str, place: str) -> None:
