@@ -28,6 +28,8 @@ from flowker.domain.executions import (
 from flowker.domain.nodes import Conditional
 from flowker.domain.workflows import Edge, Plan
 
+CIRCUIT_OPEN = "FLK-0507"
+
 CANCELLED = "FLK-0510: the execution was cancelled"
 
 
@@ -47,7 +49,7 @@ def advance(plan: Plan, state: State, event: Event) -> tuple[State, list[Run]]:
     A terminal state changes only when an operator reopens what failed. An outcome of a node that is not open (it came
     twice, or too late) is ignored.
     """
-    if isinstance(event, Accepted | Started) or (state.status in TERMINAL and not isinstance(event, Reopened)):
+    if _is_void(state, event):
         return state, []
     known = state.open
     state = state.copy()
@@ -70,7 +72,13 @@ def fold(plan: Plan, events: Iterable[Event]) -> State:
 
 def is_limited(plan: Plan, state: State) -> bool:
     """Whether the time limit counts: not while somebody is asked for a decision."""
-    return not any(isinstance(plan.nodes[node_id].behaviour, ApprovalAction) for node_id in state.open)
+    return not any(_is_approval(plan, node_id) for node_id in state.open)
+
+
+def _is_void(state: State, event: Event) -> bool:
+    if isinstance(event, Reopened):
+        return state.status != "failed"
+    return isinstance(event, Accepted) or state.status in TERMINAL
 
 
 def _apply(plan: Plan, state: State, event: Event) -> None:
@@ -78,15 +86,18 @@ def _apply(plan: Plan, state: State, event: Event) -> None:
         for outcome in event.outcomes:
             if outcome.node_id in state.open:
                 _settle(plan, state, outcome, event.at)
+    elif isinstance(event, Started):
+        _note_tried(state, {node_id: attempt for node_id, attempt in event.calls if node_id in state.open})
     elif isinstance(event, Postponed):
         _postpone(state, event)
     elif isinstance(event, Aborted):
-        _abort(state, event.error, event.at)
+        _fail(state, event.error)
+        state.open = {}
     elif isinstance(event, Decided):
         _decide_approval(plan, state, event)
     elif isinstance(event, Cancelled):
         _fail(state, CANCELLED)
-        _give_up_waits(state, event.at)
+        _give_up_waits(plan, state, event.at)
     elif isinstance(event, Reopened):
         _reopen(plan, state, event.at)
 
@@ -98,20 +109,19 @@ def _settle(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     _decide_edges(plan, state, node_id, outcome)
     # Before the failure is known nothing may start: a join that this node's edges decide would run.
     if outcome.status == "failed" and not _error_edge_taken(plan, state, node_id):
-        _fail(state, f"FLK-0504: node {node_id} failed: {outcome.error}")
+        _fail(state, _failure(plan, outcome))
     _spread(plan, state, node_id, at)
     if state.error is not None:
-        _give_up_waits(state, at)
+        _give_up_waits(plan, state, at)
 
 
 def _note_outcome(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     state.outcomes[outcome.node_id] = outcome
-    behaviour = plan.nodes[outcome.node_id].behaviour
-    if isinstance(behaviour, ApprovalAction):
+    if _is_approval(plan, outcome.node_id):
         state.limited_from = at
     if outcome.output is not None or outcome.status == "completed":
         state.context[outcome.node_id] = outcome.output
-    if outcome.status == "completed" and isinstance(behaviour, SetOutputAction):
+    if outcome.status == "completed" and isinstance(plan.nodes[outcome.node_id].behaviour, SetOutputAction):
         state.context["output"] = outcome.output
 
 
@@ -140,15 +150,15 @@ def _postpone(state: State, event: Postponed) -> None:
     run = state.open.pop(event.node_id, None)
     if run is None:
         return
-    postponed = Run(event.node_id, event.attempt, event.not_before, run.first)
+    # Counted down where the attempt that was begun could not be made: it is made under its number later.
+    _note_tried(state, {event.node_id: event.attempt - 1})
     if state.error is None:
-        state.open[event.node_id] = postponed
-    else:
-        _note_given_up(state, {event.node_id: event.attempt - 1})
+        state.open[event.node_id] = Run(event.node_id, event.attempt, event.not_before, run.first)
 
 
 def _decide_approval(plan: Plan, state: State, event: Decided) -> None:
-    if event.node_id in state.open:
+    run = state.open.get(event.node_id)
+    if run is not None:
         output = {
             "action": "approval",
             "decision": event.decision,
@@ -156,7 +166,8 @@ def _decide_approval(plan: Plan, state: State, event: Decided) -> None:
             "decidedAt": event.at,
             "decidedBy": event.actor.id or event.actor.type,
         }
-        _settle(plan, state, Outcome(event.node_id, "completed", output, executed_at=event.at), event.at)
+        outcome = Outcome(event.node_id, "completed", output, attempts=run.attempt, executed_at=event.at)
+        _settle(plan, state, outcome, event.at)
 
 
 def _decide(plan: Plan, state: State, node_id: str) -> str:
@@ -199,32 +210,36 @@ def _error_edge_taken(plan: Plan, state: State, node_id: str) -> bool:
     return any(edge.handle == "error" and state.taken.get(edge.id, False) for edge in plan.outgoing.get(node_id, ()))
 
 
+def _failure(plan: Plan, outcome: Outcome) -> str:
+    """What the execution says of a failed node; a call may have failed with a code of its own."""
+    code, error = "FLK-0504", outcome.error or ""
+    if isinstance(plan.nodes[outcome.node_id].behaviour, ExecutorCall) and error.startswith(f"{CIRCUIT_OPEN}: "):
+        code, error = CIRCUIT_OPEN, error.removeprefix(f"{CIRCUIT_OPEN}: ")
+    return f"{code}: node {outcome.node_id} failed: {error}"
+
+
 def _fail(state: State, error: str) -> None:
     """The first failure counts; from then on nothing starts."""
     if state.error is None:
         state.error = error
 
 
-def _give_up_waits(state: State, at: str) -> None:
+def _give_up_waits(plan: Plan, state: State, at: str) -> None:
     """What waits is given up; what runs may end, a further attempt whose time has come included."""
-    waiting = {node_id: run for node_id, run in state.open.items() if _waits(run, at)}
+    waiting = [node_id for node_id, run in state.open.items() if _waits(run, at)]
+    if any(_is_approval(plan, node_id) for node_id in waiting):
+        # The time limit stood still. What runs has the whole of it, and is not cut off at once.
+        state.limited_from = at
     for node_id in waiting:
         del state.open[node_id]
-    _note_given_up(state, {node_id: run.attempt - 1 for node_id, run in waiting.items()})
-
-
-def _abort(state: State, error: str, at: str) -> None:
-    _fail(state, error)
-    _note_given_up(state, {node_id: run.attempt - _waits(run, at) for node_id, run in state.open.items()})
-    state.open = {}
 
 
 def _waits(run: Run, at: str) -> bool:
     return run.not_before is not None and run.not_before > at
 
 
-def _note_given_up(state: State, attempts: Mapping[str, int]) -> None:
-    """Keep how many attempts were made: should the execution go on one day, they are counted on."""
+def _note_tried(state: State, attempts: Mapping[str, int]) -> None:
+    """Keep how many attempts were made: should the node be given up and start again one day, they are counted on."""
     state.tried = {**state.tried, **attempts}
 
 
@@ -258,7 +273,11 @@ def _forget(plan: Plan, state: State, outcome: Outcome) -> None:
     for edge in plan.outgoing.get(outcome.node_id, ()):
         state.taken.pop(edge.id, None)
     if outcome.status == "failed":
-        _note_given_up(state, {outcome.node_id: outcome.attempts})
+        _note_tried(state, {outcome.node_id: outcome.attempts})
+
+
+def _is_approval(plan: Plan, node_id: str) -> bool:
+    return isinstance(plan.nodes[node_id].behaviour, ApprovalAction)
 
 
 def _finish_if_done(state: State) -> None:

@@ -1,6 +1,7 @@
 """The calls that were made for each node, as the journal tells it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Settled, Started
 
@@ -12,11 +13,15 @@ def attempts(events: Iterable[Event]) -> dict[str, list[Attempt]]:
         if isinstance(event, Started):
             for node_id, number in event.calls:
                 made.setdefault(node_id, {})[number] = Attempt(number, event.at)
+        if isinstance(event, Postponed) and event.made is None:
+            # The store was away: what was about to be made was not, and begins under its number later.
+            made.get(event.node_id, {}).pop(event.attempt, None)
         for node_id, attempt in _ended(event):
             # Without its start it was never made: an open circuit breaker ends nodes too.
-            if attempt.number in made.get(node_id, {}):
-                made[node_id][attempt.number] = attempt
-    return {node_id: list(by_number.values()) for node_id, by_number in made.items()}
+            if start := made.get(node_id, {}).get(attempt.number):
+                # It keeps the start that was told while it was under way.
+                made[node_id][attempt.number] = replace(attempt, started_at=start.started_at)
+    return {node_id: list(by_number.values()) for node_id, by_number in made.items() if by_number}
 
 
 def _ended(event: Event) -> list[tuple[str, Attempt]]:

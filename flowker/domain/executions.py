@@ -55,7 +55,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Calls of nodes were about to be made: (node id, number of the attempt). Changes nothing that follows."""
+    """Calls of nodes were about to be made: (node id, number of the attempt). Only counts them."""
 
     at: str
     calls: tuple[tuple[str, int], ...]
@@ -157,7 +157,7 @@ class State:
 
     `context` is what conditions and templates see; `open` holds the nodes that are running or waiting; `taken` says
     of each decided edge whether it was taken, `unclear` names those whose condition could not be evaluated. The time
-    limit counts from `limited_from`. `tried` counts the attempts of nodes that were given up.
+    limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one.
     """
 
     context: dict[str, Any]
@@ -186,6 +186,10 @@ class State:
     @property
     def steps_done(self) -> int:
         return len(self.outcomes)
+
+    def has_begun(self, node_id: str) -> bool:
+        """Whether an open node has made an attempt: its process may have died before it could tell how that ended."""
+        return self.tried.get(node_id, 0) >= self.open[node_id].first
 
 
 def final_output(state: State) -> Any:

@@ -70,7 +70,7 @@ def _render(
 
 def _nobody_decided(approval: ApprovalAction) -> Produced | Failed:
     if approval.on_timeout == "fail":
-        return Failed(f"nobody decided within {approval.timeout_s:g} s")
+        return Failed(f"nobody decided within {approval.timeout_s:.15g} s")
     decision = "approved" if approval.on_timeout == "approve" else "rejected"
     return Produced(
         {"action": "approval", "decision": decision, "comment": None, "decidedAt": None, "decidedBy": None}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowker.domain.changes import InvalidMapping, refuse_others
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.kazaam import Occasion, Operation, Over, Rendering
 from flowker.domain.mappings import ENTRIES_MAX, MappingFailed
 from flowker.domain.paths import ALL
@@ -40,11 +41,12 @@ class Transforms:
         return value
 
 
-def compile_transforms(operations: Any) -> Transforms:
+def compile_transforms(operations: Any, checks: Checks = STRICT) -> Transforms:
     """Compile a list of operations, or raise `InvalidMapping`."""
     if not isinstance(operations, list) or len(operations) > OPERATIONS_MAX:
         raise InvalidMapping("", f"must be a list of at most {OPERATIONS_MAX} operations")
-    return Transforms(tuple(_compile(operation, f"[{index}]") for index, operation in enumerate(operations)))
+    compiled = (checks(_compile, operation, f"[{index}]") for index, operation in enumerate(operations))
+    return Transforms(tuple(compiled))
 
 
 def _compile(entry: Any, place: str) -> tuple[str, Operation]:

@@ -35,7 +35,7 @@ def build_audit_events(
     now: str,
 ) -> list[AuditEvent]:
     """What `events` tell, in their order, that of the end last. `call_ends` are those of them that calls brought."""
-    entries = [entry for event in call_ends for entry in _entries_of_call(nodes, event)]
+    entries = [entry for event in call_ends for entry in _entries_of_call(nodes, state, event)]
     entries += [entry for event in events for entry in _entries(nodes, event)]
     if state.status in TERMINAL:
         entries.append(_end_entry(state))
@@ -53,7 +53,7 @@ def _end_entry(state: State) -> _Entry:
     return "EXECUTION_FAILED", {} if state.error is None else {"code": state.error[:8]}, SYSTEM
 
 
-def _entries_of_call(nodes: Mapping[str, Node], event: Event) -> Iterable[_Entry]:
+def _entries_of_call(nodes: Mapping[str, Node], state: State, event: Event) -> Iterable[_Entry]:
     if isinstance(event, Settled):
         for outcome in event.outcomes:
             kind = "PROVIDER_CALL_COMPLETED" if outcome.status == "completed" else "PROVIDER_CALL_FAILED"
@@ -61,8 +61,9 @@ def _entries_of_call(nodes: Mapping[str, Node], event: Event) -> Iterable[_Entry
             yield kind, _call(nodes[outcome.node_id], outcome.attempts) | ended, SYSTEM
     elif isinstance(event, Postponed) and event.made is not None:
         ended = {"statusCode": event.made.status_code, "durationMs": event.made.duration_ms}
-        context = _call(nodes[event.node_id], event.made.number) | ended | {"nextAttemptAt": event.not_before}
-        yield "PROVIDER_CALL_FAILED", context, SYSTEM
+        # In an execution that has failed meanwhile there is no next attempt.
+        next_ = {"nextAttemptAt": event.not_before} if event.node_id in state.open else {}
+        yield "PROVIDER_CALL_FAILED", _call(nodes[event.node_id], event.made.number) | ended | next_, SYSTEM
 
 
 def _entries(nodes: Mapping[str, Node], event: Event) -> Iterable[_Entry]:

@@ -8,7 +8,7 @@ unfinished journal and goes on with what is open.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,9 +17,9 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 
 from flowker.domain.advance import begin, fold
-from flowker.domain.errors import ExecutionNotFound, FlowkerError, InternalError
-from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, Started, State, Status
-from flowker.domain.interventions import Intervention, judge
+from flowker.domain.errors import ExecutionNotFailed, ExecutionNotFound, FlowkerError, InternalError
+from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, State, Status
+from flowker.domain.interventions import Intervention, Retry, judge
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
@@ -28,6 +28,7 @@ from flowker.engine.live import Live
 from flowker.engine.mailbox import Mailbox
 from flowker.engine.records import build_abortion, build_progress, read_extent, read_recorded
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import Tallies
 from flowker.engine.wakeups import Wakeups
 from flowker.storage import executions
 from flowker.storage.database import Store
@@ -61,12 +62,21 @@ class EmbeddedEngine:
     """Durable execution in one process."""
 
     def __init__(
-        self, store: Store, definitions: Definitions, steps: Steps, clock: Clock, *, workers: int, grace_s: float
+        self,
+        store: Store,
+        definitions: Definitions,
+        steps: Steps,
+        clock: Clock,
+        tallies: Tallies,
+        *,
+        workers: int,
+        grace_s: float,
     ) -> None:
         self._store = store
         self._definitions = definitions
         self._steps = steps
         self._clock = clock
+        self._tallies = tallies
         self._workers_max = workers
         self._grace_s = grace_s
         self._wakeups = Wakeups(store, clock, self._take_up)
@@ -101,6 +111,11 @@ class EmbeddedEngine:
         """Whether every task that must never end is running."""
         tasks = [*self._keepers, *self._workers]
         return bool(tasks) and not self._stopping and not any(task.done() for task in tasks)
+
+    @property
+    def ready_depth(self) -> int:
+        """Executions in memory that wait for a worker."""
+        return self._ready.qsize()
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
         """Take up an execution that was just committed; without room for it the store keeps it for the sweep.
@@ -214,17 +229,8 @@ class EmbeddedEngine:
         definition = await self._definitions.get(row.workflow_id, row.revision)
         plan = definition.plan(recorded.trigger)
         state = await asyncio.to_thread(fold, plan, recorded.events)
-        return Live(
-            row.id,
-            plan,
-            state,
-            len(recorded.events),
-            definition.timeout_s,
-            recorded.journal_bytes,
-            row.current_step_number,
-            row.status,
-            begun=_begun(recorded.events),
-        )
+        seen = len(recorded.events), definition.timeout_s, recorded.journal_bytes, row.status in TERMINAL
+        return Live(row.id, plan, state, *seen)
 
     async def _drive(self, live: Live) -> None:
         """Go on until the execution ends or only waits."""
@@ -233,11 +239,12 @@ class EmbeddedEngine:
             now = self._clock.now()
             events = await _aside(live, live.take_in, arrived, now, self._clock.now)
             events += await self._take_in_asked(live, now)
-            ready = [] if self._stopping else live.ready_calls(now)
+            ready, held_off = await self._hold_off(live, now)
+            events += held_off
             if ready:
-                events.append(Started(format_timestamp(now), tuple((run.node_id, run.attempt) for run in ready)))
+                events.append(live.announce_calls(ready, format_timestamp(now)))
             parks = not live.calls and not live.ready_calls(now)
-            if events or (parks and live.recorded not in TERMINAL):
+            if events or (parks and not live.is_end_recorded):
                 await self._record(live, events, arrived, parks=parks)
             live.answer_asked()
             if live.ended:
@@ -248,11 +255,14 @@ class EmbeddedEngine:
             arrived = await self._next_events(live)
 
     async def _take_in_asked(self, live: Live, now: datetime) -> list[Event]:
-        """Advance by what people ask of the execution; who is refused hears it at once."""
+        """Advance by what people ask of the execution; who is refused hears it at once.
+
+        An end is recorded before anything is asked of it: what follows waits for the next turn.
+        """
         events: list[Event] = []
-        for asked in self._mailbox.take(live.id):
+        while (not live.ended or live.is_end_recorded) and (asked := self._mailbox.take_next(live.id)):
             try:
-                event = judge(live.plan, live.state, asked.intervention, format_timestamp(now))
+                event = _judge(live, asked.intervention, format_timestamp(now))
             except FlowkerError as refusal:
                 asked.refuse(refusal)
                 continue
@@ -260,6 +270,20 @@ class EmbeddedEngine:
             if event is not None:
                 events += await _aside(live, live.take_in, [event], now, self._clock.now)
         return events
+
+    async def _hold_off(self, live: Live, now: datetime) -> tuple[list[Run], list[Event]]:
+        """The calls to make now, and what became of those whose far side is left alone for a while."""
+        events: list[Event] = []
+        while ready := [] if self._stopping else live.ready_calls(now):
+            held_off = [
+                event
+                for run in ready
+                if (event := self._steps.hold_off(live.plan.nodes[run.node_id], run)) is not None
+            ]
+            if not held_off:
+                break
+            events += await _aside(live, live.take_in, held_off, now, self._clock.now)
+        return ready, events
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
@@ -285,7 +309,8 @@ class EmbeddedEngine:
         build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at, call_ends=call_ends)
         progress = await _aside(live, build, live.id, live.plan.nodes, live.state, events)
         if live.journal_bytes + progress.size_bytes > JOURNAL_BYTES_MAX:
-            progress = _outgrown(live, now)
+            events = live.outgrow(events, now, _outgrown())
+            progress = build(live.id, live.plan.nodes, live.state, events)
         attempt = 0
         while True:
             try:
@@ -299,9 +324,10 @@ class EmbeddedEngine:
             raise Superseded
         live.next_seq += len(progress.events)
         live.journal_bytes += progress.size_bytes
-        live.steps_recorded = progress.current_step_number
-        live.recorded = live.state.status
-        if parks and not live.ended:
+        live.recorded, live.is_end_recorded = live.state, live.ended
+        if live.ended:
+            self._tallies.ended[live.state.status] += 1
+        elif parks:
             self._wakeups.wake_changed()
 
     async def _break(self, execution_id: str) -> None:
@@ -312,6 +338,7 @@ class EmbeddedEngine:
             progress = build_abortion(execution_id, aborted, first_seq=entries, steps_done=steps_done)
             recorded = await self._store.write_together(executions.record, progress)
             if recorded:
+                self._tallies.ended["failed"] += 1
                 self._tell(execution_id, "failed")
         except InternalError as error:
             await self._leave(execution_id, type(error).__name__)
@@ -347,9 +374,15 @@ def _begin(fresh: _Fresh) -> Live:
     return Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, fresh.input_bytes)
 
 
-def _begun(events: Iterable[Event]) -> set[str]:
-    """The nodes that ever began a call: their process may have died before it could tell how they ended."""
-    return {node_id for event in events if isinstance(event, Started) for node_id, _ in event.calls}
+def _outgrown() -> str:
+    return f"FLK-0504: the outputs of the execution are larger than {JOURNAL_BYTES_MAX // 2**20} MB together"
+
+
+def _judge(live: Live, intervention: Intervention, at: str) -> Event | None:
+    if isinstance(intervention, Retry) and live.journal_bytes > JOURNAL_BYTES_MAX:
+        # Each retry adds to the journal: without an end to them the bound would be none.
+        raise ExecutionNotFailed("The execution has kept as much as it may: it cannot be continued.")
+    return judge(live.plan, live.state, intervention, at)
 
 
 def _unavailable() -> InternalError:
@@ -361,11 +394,3 @@ async def _aside(live: Live, function: Callable[P, T], *args: P.args, **kwargs: 
     if live.is_heavy:
         return await asyncio.to_thread(function, *args, **kwargs)
     return function(*args, **kwargs)
-
-
-def _outgrown(live: Live, now: str) -> executions.Progress:
-    """End an execution whose nodes produce more than it may keep; what it produced last is not kept."""
-    mebibytes = JOURNAL_BYTES_MAX // 2**20
-    aborted = Aborted(now, f"FLK-0504: the outputs of the execution are larger than {mebibytes} MB together")
-    live.state = State({}, status="failed", error=aborted.error)
-    return build_abortion(live.id, aborted, first_seq=live.next_seq, steps_done=live.steps_recorded)

@@ -44,6 +44,16 @@ class Mailbox:
     def holds(self, execution_id: str) -> bool:
         return execution_id in self._asked
 
+    def take_next(self, execution_id: str) -> Asked | None:
+        """What was asked first of what is asked of an execution; it is the taker's to answer."""
+        waiting = self._asked.get(execution_id)
+        if waiting is None:
+            return None
+        asked = waiting.pop(0)
+        if not waiting:
+            del self._asked[execution_id]
+        return asked
+
     def take(self, execution_id: str) -> list[Asked]:
         """Everything that is asked of an execution; it is the taker's to answer."""
         return self._asked.pop(execution_id, [])

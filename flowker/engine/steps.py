@@ -18,6 +18,8 @@ from flowker.domain.retries import delay_s
 from flowker.domain.steps import Produced, Wait, run_builtin
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
+from flowker.engine.tallies import Tallies
+from flowker.executors.breaker import Breakers
 from flowker.executors.client import Call, Caller, CallFailed, CallResult, CallSucceeded, ProviderConfiguration
 from flowker.executors.registry import EXECUTORS
 from flowker.jsonschema import fields
@@ -32,6 +34,10 @@ FAULT_CHARACTERS_MAX = 1_000
 
 STORE_RETRY_S = 1.0
 """How long a call waits for a store that is away, before it is tried again."""
+
+SPREAD_S = (0.5, 5.0)
+"""How much later than they could those come back who were held off: a thousand at once would be an outage of its own.
+The least is for clocks that do not run quite alike."""
 
 
 def is_call(node: Node) -> bool:
@@ -53,17 +59,58 @@ def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime
 class Steps:
     """Makes the calls of executor nodes."""
 
-    def __init__(self, store: Store, vault: Vault, caller: Caller, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        caller: Caller,
+        clock: Clock,
+        breakers: Breakers,
+        tallies: Tallies,
+    ) -> None:
         self._store = store
         self._vault = vault
         self._caller = caller
         self._clock = clock
+        self._breakers = breakers
+        self._tallies = tallies
+
+    def hold_off(self, node: Node, run: Run) -> Event | None:
+        """None when the call of a node may begin; while its circuit breaker is open, what becomes of the attempt.
+
+        It waits for the breaker as for any other retry, as long as attempts are left. To be asked before the call is
+        written down, with the very run that is then called.
+        """
+        call = node.behaviour
+        if not isinstance(call, ExecutorCall):
+            return None
+        open_s = self._breakers.admit(_configuration_id(call), run)
+        if not open_s:
+            return None
+        self._tallies.held_off[call.executor_id] += 1
+        now = self._clock.now()
+        back_s = open_s + random.uniform(*SPREAD_S)  # noqa: S311 - jitter
+        wait_s = delay_s(call.retry, run.tries, random.random(), back_s)  # noqa: S311 - jitter
+        if wait_s is not None:
+            return Postponed(node.id, format_timestamp(now + timedelta(seconds=wait_s)), run.attempt + 1)
+        error = "FLK-0507: the circuit breaker of the configuration is open"
+        at = format_timestamp(now)
+        return Settled(at, (Outcome(node.id, "failed", error=error, attempts=run.attempt, executed_at=at),))
 
     async def call(self, execution_id: str, node: Node, run: Run, context: Mapping[str, Any]) -> Event:
         """Make one attempt of an executor node: the node's outcome, or when it is attempted again."""
         behaviour = node.behaviour
         if not isinstance(behaviour, ExecutorCall):
             raise TypeError(f"node {node.id} makes no call")
+        self._breakers.begin(_configuration_id(behaviour), run)
+        try:
+            return await self._call(execution_id, node, behaviour, run, context)
+        finally:
+            self._breakers.release(_configuration_id(behaviour), run)
+
+    async def _call(
+        self, execution_id: str, node: Node, behaviour: ExecutorCall, run: Run, context: Mapping[str, Any]
+    ) -> Event:
         started = self._clock.now()
         try:
             way = await self._way(behaviour)
@@ -78,6 +125,7 @@ class Steps:
         if isinstance(result, CallFailed) and result.retryable:
             wait_s = delay_s(behaviour.retry, run.tries, random.random(), result.retry_after_s)  # noqa: S311 - jitter
             if wait_s is not None:
+                self._tallies.retries[behaviour.executor_id] += 1
                 made = _attempt(run, result, started, ended)
                 return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1, made)
         mapped = _map_output(behaviour, result)
@@ -102,7 +150,8 @@ class Steps:
         misfit = _misfit(call, input_) if call.validate_input else None
         if misfit is not None:
             return CallFailed(f"the input does not fit the executor: {misfit}", retryable=False)
-        return await self._caller.call(
+        return await self._send(
+            run,
             Call(
                 execution_id=execution_id,
                 node_id=node_id,
@@ -114,8 +163,16 @@ class Steps:
                 timeout_s=way.timeout_s,
                 input=input_,
                 success_status_codes=call.success_status_codes,
-            )
+            ),
         )
+
+    async def _send(self, run: Run, call: Call) -> CallResult:
+        """Make a call, and tell the breaker of its configuration and the tallies how it ended."""
+        started = self._clock.now()
+        result = await self._caller.call(call)
+        self._breakers.settle(call.configuration.id, run, result)
+        self._tallies.call_ended(call.executor_id, result, self._clock.now() - started)
+        return result
 
     async def _way(self, call: ExecutorCall) -> "_Way | None":
         """Where the call goes, as it is stored now; None when there is nothing active to go through."""
@@ -146,6 +203,11 @@ class _Way:
     method: str
     path: str
     timeout_s: float | None
+
+
+def _configuration_id(call: ExecutorCall) -> str:
+    """The configuration that a call goes through, of either kind; empty when the node names none."""
+    return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
 
 
 def _occasion(execution_id: str, node_id: str, now: datetime) -> Occasion:

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.domain.actions import (
+    APPROVAL_DEFAULT_S,
+    APPROVAL_MAX_S,
     DELAY_MAX_S,
+    ApprovalAction,
     DelayAction,
     EmitEventAction,
     FailAction,
@@ -31,24 +34,18 @@ JSON = st.recursive(
     | st.decimals(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
     | st.sampled_from(
-        ["log", "set_output", "transform", "emit_event", "fail", "delay", "info", "{{workflow.a}}", "{{}}"]
+        [
+            *("log", "set_output", "transform", "emit_event", "fail", "delay", "approval"),
+            *("info", "reject", "{{workflow.a}}", "{{}}"),
+        ]
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
 MEMBERS = st.sampled_from(
     [
-        "inputMapping",
-        "transforms",
-        "outputMapping",
-        "action",
-        "actionType",
-        "message",
-        "level",
-        "output",
-        "eventType",
-        "payload",
-        "seconds",
+        *("action", "actionType", "message", "level", "output", "inputMapping", "outputMapping", "transforms"),
+        *("eventType", "payload", "seconds", "timeoutSeconds", "onTimeout"),
     ]
 )
 
@@ -234,6 +231,40 @@ def test_a_delay_that_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
 def test_a_delay_without_seconds_is_refused() -> None:
     """There is no default for a wait."""
     assert refusal_of({"action": "delay"}).field == "seconds"
+
+
+def test_an_approval_waits_a_day_and_fails_unless_told_otherwise() -> None:
+    """Neither an approval nor a rejection is made of silence that nobody has chosen to read so."""
+    assert compile_action({"action": "approval"}) == ApprovalAction(float(APPROVAL_DEFAULT_S), "fail")
+    assert APPROVAL_DEFAULT_S == 24 * 3600
+
+
+@pytest.mark.parametrize("on_timeout", ["fail", "reject", "approve"])
+@pytest.mark.parametrize("seconds", [1, APPROVAL_MAX_S, Decimal("1.5"), Decimal("2.592E6")])
+def test_an_approval_takes_its_time_and_what_silence_means(seconds: Any, on_timeout: Any) -> None:
+    """The bounds belong to the range; both spellings of the kind are understood."""
+    action = compile_action({"actionType": "approval", "timeoutSeconds": seconds, "onTimeout": on_timeout})
+
+    assert action == ApprovalAction(float(seconds), on_timeout)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [None, True, "60", [], 0, -1, Decimal("0.999"), APPROVAL_MAX_S + 1, Decimal("2592000.1"), Decimal("1E+999999")],
+)
+def test_an_approval_that_waits_no_time_or_for_ever_is_refused(seconds: Any) -> None:
+    """Somebody has to have a chance, and an end has to come."""
+    refusal = refusal_of({"action": "approval", "timeoutSeconds": seconds})
+
+    assert (refusal.field, str(refusal)) == ("timeoutSeconds", f"must be a number within 1 and {APPROVAL_MAX_S}")
+
+
+@pytest.mark.parametrize("on_timeout", [None, "", "approved", "FAIL", 1, True, ["fail"], {}])
+def test_what_silence_means_is_one_of_three(on_timeout: Any) -> None:
+    """Nothing is guessed where money is approved."""
+    refusal = refusal_of({"action": "approval", "onTimeout": on_timeout})
+
+    assert (refusal.field, str(refusal)) == ("onTimeout", "must be one of fail, reject, approve")
 
 
 @given(st.dictionaries(MEMBERS, JSON))

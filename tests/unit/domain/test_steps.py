@@ -150,3 +150,31 @@ def test_a_trigger_and_a_call_are_not_built_in(behaviour: Behaviour) -> None:
     """Asking for it is a bug of the engine."""
     with pytest.raises(TypeError, match="is not built in"):
         run(behaviour)
+
+
+@pytest.mark.parametrize("seconds", [1, Decimal("1.5"), 30 * 24 * 3600])
+def test_an_approval_waits_for_its_time(seconds: Any) -> None:
+    """A decision comes from outside; the node itself only waits."""
+    approval = compile_action({"action": "approval", "timeoutSeconds": seconds})
+
+    assert run(approval) == Wait(float(seconds))
+
+
+@pytest.mark.parametrize(("on_timeout", "decision"), [("approve", "approved"), ("reject", "rejected")])
+def test_silence_can_be_a_decision_that_nobody_made(on_timeout: str, decision: str) -> None:
+    """The output says what it was taken for, and names nobody."""
+    approval = compile_action({"action": "approval", "onTimeout": on_timeout})
+
+    assert run(approval, elapsed=True) == Produced(
+        {"action": "approval", "decision": decision, "comment": None, "decidedAt": None, "decidedBy": None}
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(60, "60"), (Decimal("1.5"), "1.5"), (30 * 24 * 3600, "2592000"), (1234567, "1234567")]
+)
+def test_silence_is_a_failure_otherwise(seconds: Any, text: str) -> None:
+    """The message says how long was waited, in all its digits."""
+    approval = compile_action({"action": "approval", "timeoutSeconds": seconds})
+
+    assert run(approval, elapsed=True) == Failed(f"nobody decided within {text} s")

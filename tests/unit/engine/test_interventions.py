@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from flowker import jsontext
+from flowker.domain.advance import fold
+from flowker.domain.attempts import attempts
 from flowker.domain.audit import Actor
 from flowker.domain.errors import (
     ApprovalConflict,
@@ -19,10 +22,12 @@ from flowker.domain.errors import (
     ExecutionNotFound,
     InternalError,
 )
-from flowker.domain.executions import Outcome
+from flowker.domain.executions import Attempt, Outcome, Postponed
 from flowker.domain.interventions import Cancel, Decide, Retry
+from flowker.engine import embedded
 from flowker.engine.embedded import INTERVENTION_WAIT_S, RECORD_RETRY_S
-from flowker.engine.records import read_recorded
+from flowker.engine.records import Recorded, read_recorded
+from flowker.storage import executions
 from flowker.storage.database import Connection
 
 if TYPE_CHECKING:
@@ -288,6 +293,309 @@ class TestRetry:
             await bench.engine.intervene(execution_id, Retry(ADA))
 
 
+class TestTogether:
+    """Several things are asked of one execution, or something else happens to it at the same time."""
+
+    async def test_an_end_is_recorded_before_anybody_takes_it_up_again(self, bench: "Bench", draw: "Draw") -> None:
+        """The audit trail tells each end, and then what was made of it."""
+        execution_id = await _accept(bench, await bench.save(*_a_delay(draw)))
+        await _until_parked(bench, execution_id)
+
+        asked = [bench.engine.intervene(execution_id, one) for one in (Cancel(ADA), Retry(BOB), Cancel(ADA))]
+        states = await asyncio.gather(*asked)
+
+        assert [state.status for state in states] == ["failed"] * 3
+        assert await bench.store.read(_audited, execution_id) == [
+            ("EXECUTION_CANCELLED", "ada"),
+            ("EXECUTION_FAILED", None),
+            ("EXECUTION_RETRIED", "bob"),
+            ("EXECUTION_CANCELLED", "ada"),
+            ("EXECUTION_FAILED", None),
+        ]
+
+    async def test_a_retry_that_is_cancelled_at_once_calls_nobody(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """The node began before the retry, not after it: its call would be something new."""
+        calls = 0
+
+        async def answer(_: web.Request) -> web.Response:
+            nonlocal calls
+            calls += 1
+            return web.Response(status=404)
+
+        await bench.configure_http(await serve(answer))
+        nodes = [draw.trigger, draw.call("pay")]
+        execution_id = (await bench.run(await bench.save(nodes, draw.chain("t", "pay")))).row.id
+
+        retried, cancelled = await asyncio.gather(
+            bench.engine.intervene(execution_id, Retry(ADA)), bench.engine.intervene(execution_id, Cancel(ADA))
+        )
+
+        assert retried == cancelled
+        assert (cancelled.status, cancelled.error) == ("failed", "FLK-0510: the execution was cancelled")
+        assert calls == 1
+
+    async def test_of_many_retries_at_once_one_counts(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """Everybody else hears that it runs, and the failed call is made once more."""
+        calls = 0
+        go_on = asyncio.Event()
+
+        async def answer(_: web.Request) -> web.Response:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                return web.Response(status=404)
+            await go_on.wait()
+            return web.json_response({})
+
+        await bench.configure_http(await serve(answer))
+        execution_id = (
+            await bench.run(await bench.save([draw.trigger, draw.call("pay")], draw.chain("t", "pay")))
+        ).row.id
+
+        asked = [bench.engine.intervene(execution_id, Retry(ADA)) for _ in range(20)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        go_on.set()
+        ended = await bench.end(execution_id)
+
+        assert Counter(type(answer).__name__ for answer in answers) == {"State": 1, "ExecutionNotFailed": 19}
+        assert (ended.row.status, calls) == ("completed", 2)
+        assert (await bench.store.read(_audited, execution_id)).count(("EXECUTION_RETRIED", "ada")) == 1
+
+    @pytest.mark.parametrize("turned_s", [0, 600])
+    async def test_a_call_beside_an_approval_may_end_when_the_execution_is_cancelled(
+        self, bench: "Bench", draw: "Draw", serve: Serve, turned_s: int
+    ) -> None:
+        """The time limit has stood still: it is not over just because nobody is asked any more."""
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def answer(_: web.Request) -> web.Response:
+            arrived.set()
+            await go_on.wait()
+            return web.json_response({"paid": True})
+
+        await bench.configure_http(await serve(answer))
+        nodes = [draw.trigger, draw.action("ask", "approval"), draw.call("pay")]
+        edges = draw.edges(("t", "ask"), ("t", "pay"))
+        execution_id = await _accept(bench, await bench.save(nodes, edges, timeoutSeconds=60))
+        await arrived.wait()
+        bench.clock.turn(turned_s)
+
+        state = await bench.engine.intervene(execution_id, Cancel(ADA))
+        assert (state.status, set(state.open)) == ("running", {"pay"})
+        go_on.set()
+        await bench.end(execution_id)
+
+        final = await bench.engine.intervene(execution_id, Cancel(ADA))
+        assert _statuses(final.outcomes) == {"pay": "completed"}
+
+    async def test_whoever_is_answered_hears_what_the_journal_tells(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """The state in memory is the fold of the journal, after each intervention and each way to fail."""
+        statuses = iter([404, 503])
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(status=next(statuses, 200))
+
+        await bench.configure_http(await serve(answer))
+        nodes = [draw.trigger, draw.call("pay"), draw.action("ask", "approval"), draw.action("d", "delay", seconds=9)]
+        workflow_id = await bench.save(nodes, draw.chain("t", "pay", "ask", "d"), timeoutSeconds=60)
+        execution_id = (await bench.run(workflow_id)).row.id
+        plan = (await bench.submission(workflow_id)).definition.plan("t")
+
+        seen = [await bench.engine.intervene(execution_id, Retry(ADA))]
+        folds = [fold(plan, (await bench.store.read(read_recorded, execution_id)).events)]
+        await _until_parked(bench, execution_id)
+        bench.clock.turn(5)
+        await bench.until(execution_id, _waits_for("ask"))
+        for intervention in (Cancel(ADA), Retry(BOB), approve(), Cancel(BOB)):
+            seen.append(await bench.engine.intervene(execution_id, intervention))
+            folds.append(fold(plan, (await bench.store.read(read_recorded, execution_id)).events))
+            await bench.restart()
+
+        # The first is read while the call that it led to is being made: what is known may have grown by then.
+        assert seen[1:] == folds[1:]
+        assert seen[0].outcomes.items() <= folds[0].outcomes.items()
+        assert [state.status for state in seen] == ["running", "failed", "running", "running", "failed"]
+
+
+class TestCrashes:
+    async def test_a_call_that_was_begun_is_made_again_with_its_key_and_told_as_one_attempt(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """Nobody knows whether it arrived."""
+        keys: list[str] = []
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: web.Request) -> web.Response:
+            keys.append(request.headers["Idempotency-Key"])
+            arrived.set()
+            await go_on.wait()
+            return web.json_response({})
+
+        await bench.configure_http(await serve(answer))
+        await _crash(bench)
+        await bench.engine.start()
+        execution_id = await _accept(
+            bench, await bench.save([draw.trigger, draw.call("pay")], draw.chain("t", "pay"))
+        )
+        await arrived.wait()
+        under_way = await bench.store.read(read_recorded, execution_id)
+
+        await _crash(bench)
+        bench.clock.turn(7)
+        go_on.set()
+        await bench.engine.start()
+        ended = await bench.end(execution_id)
+
+        assert attempts(under_way.events) == {"pay": [Attempt(1, "2026-03-17T14:35:00.000000Z")]}
+        assert attempts(ended.events) == {"pay": [Attempt(1, "2026-03-17T14:35:07.000000Z", 0, 200)]}
+        assert keys == [f"{execution_id}:pay"] * 2
+        assert await bench.store.read(_audited_calls, execution_id) == [
+            ("PROVIDER_CALL_STARTED", 1),
+            ("PROVIDER_CALL_STARTED", 1),
+            ("PROVIDER_CALL_COMPLETED", 1),
+        ]
+
+    async def test_a_cancellation_outlives_a_crash_while_the_last_call_is_made(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """The call is made again, as it may have arrived; nothing follows it."""
+        calls = 0
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def answer(_: web.Request) -> web.Response:
+            nonlocal calls
+            calls += 1
+            arrived.set()
+            await go_on.wait()
+            return web.json_response({})
+
+        await bench.configure_http(await serve(answer))
+        await _crash(bench)
+        await bench.engine.start()
+        nodes = [draw.trigger, draw.call("pay"), draw.call("tell")]
+        execution_id = await _accept(bench, await bench.save(nodes, draw.chain("t", "pay", "tell")))
+        await arrived.wait()
+        await bench.engine.intervene(execution_id, Cancel(ADA))
+
+        await _crash(bench)
+        go_on.set()
+        await bench.engine.start()
+        ended = await bench.end(execution_id)
+
+        assert (ended.row.error_message, ended.row.current_step_number) == (
+            "FLK-0510: the execution was cancelled",
+            1,
+        )
+        assert calls == 2
+        assert (await bench.store.read(_audited, execution_id)).count(("EXECUTION_FAILED", None)) == 1
+
+    async def test_what_follows_a_decision_is_done_after_the_next_start(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """Killed between the decision's commit and what it led to: nobody is asked again."""
+        keys: list[str] = []
+        go_on = asyncio.Event()
+
+        async def answer(request: web.Request) -> web.Response:
+            keys.append(request.headers["Idempotency-Key"])
+            await go_on.wait()
+            return web.json_response({})
+
+        await bench.configure_http(await serve(answer))
+        await _crash(bench)
+        await bench.engine.start()
+        nodes = [draw.trigger, draw.action("ask", "approval"), draw.call("pay")]
+        execution_id = await _accept(bench, await bench.save(nodes, draw.chain("t", "ask", "pay")))
+        await _until_parked(bench, execution_id)
+        await bench.engine.intervene(execution_id, approve())
+
+        await _crash(bench)
+        go_on.set()
+        await bench.engine.start()
+        ended = await bench.end(execution_id)
+
+        assert ended.row.status == "completed"
+        assert set(keys) == {f"{execution_id}:pay"}
+        assert await bench.store.read(_audited, execution_id) == [
+            ("APPROVAL_REQUESTED", None),
+            ("APPROVAL_DECIDED", "ada"),
+            ("EXECUTION_COMPLETED", None),
+        ]
+
+    @pytest.mark.parametrize("intervention", [Cancel(ADA), approve()])
+    async def test_what_was_committed_without_an_answer_can_be_asked_again(
+        self, bench: "Bench", asking: Any, intervention: Cancel | Decide
+    ) -> None:
+        """The first one hears that it is not known; it was done once."""
+        execution_id = await _accept(bench, await bench.save(*asking))
+        await _until_parked(bench, execution_id)
+        bench.store.lose_answer(executions.record)
+
+        first = asyncio.create_task(bench.engine.intervene(execution_id, intervention))
+        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[0]))
+        bench.clock.turn(RECORD_RETRY_S[0])
+        with pytest.raises(InternalError):
+            await first
+        asking_again = asyncio.create_task(bench.engine.intervene(execution_id, intervention))
+        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[1]))
+        bench.clock.turn(RECORD_RETRY_S[1])
+        state = await asking_again
+
+        audited = await bench.store.read(_audited, execution_id)
+        assert state.status in {"completed", "failed"}
+        assert len([type_ for type_, _ in audited if type_ in {"EXECUTION_CANCELLED", "APPROVAL_DECIDED"}]) == 1
+        assert len([type_ for type_, _ in audited if type_ in {"EXECUTION_COMPLETED", "EXECUTION_FAILED"}]) == 1
+
+
+class TestBounds:
+    async def test_a_decision_stays_when_what_follows_it_is_too_large(
+        self, bench: "Bench", draw: "Draw", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It was made, it is audited, and whoever made it hears of it; the outputs are not kept."""
+        monkeypatch.setattr(embedded, "JOURNAL_BYTES_MAX", 2_000)
+        nodes = [draw.trigger, draw.action("ask", "approval"), draw.action("out", "set_output", output="x" * 2_000)]
+        workflow_id = await bench.save(nodes, draw.chain("t", "ask", "out"))
+        execution_id = await _accept(bench, workflow_id)
+        await _until_parked(bench, execution_id)
+
+        state = await bench.engine.intervene(execution_id, approve())
+
+        recorded = await bench.store.read(read_recorded, execution_id)
+        plan = (await bench.submission(workflow_id)).definition.plan("t")
+        assert _statuses(state.outcomes) == {"ask": "completed"}
+        assert fold(plan, recorded.events) == state
+        assert recorded.row.error_message == "FLK-0504: the outputs of the execution are larger than 0 MB together"
+        assert recorded.row.current_step_number == 1
+        assert await bench.store.read(_audited, execution_id) == [
+            ("APPROVAL_REQUESTED", None),
+            ("APPROVAL_DECIDED", "ada"),
+            ("EXECUTION_FAILED", None),
+        ]
+
+    async def test_an_execution_that_has_kept_all_it_may_is_not_retried_for_ever(
+        self, bench: "Bench", draw: "Draw", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each retry is written down too: the journal ends a little above its bound."""
+        monkeypatch.setattr(embedded, "JOURNAL_BYTES_MAX", 2_000)
+        nodes = [draw.trigger, draw.action("out", "set_output", output="x" * 2_000)]
+        execution_id = (await bench.run(await bench.save(nodes, draw.chain("t", "out")))).row.id
+
+        answers = [
+            await asyncio.gather(bench.engine.intervene(execution_id, Retry(ADA)), return_exceptions=True)
+            for _ in range(30)
+        ]
+
+        recorded = await bench.store.read(read_recorded, execution_id)
+        refused = [str(answer) for [answer] in answers if isinstance(answer, ExecutionNotFailed)]
+        assert 10 < len(refused) < 30
+        assert set(refused) == {"The execution has kept as much as it may: it cannot be continued."}
+        assert 2_000 < recorded.journal_bytes < 3_000
+
+
 class TestTurns:
     async def test_nothing_is_asked_of_an_unknown_execution(self, bench: "Bench") -> None:
         """It is told."""
@@ -369,6 +677,16 @@ def _a_delay(draw: "Draw") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return [draw.trigger, draw.action("d", "delay", seconds=50)], draw.chain("t", "d")
 
 
+def _waits_for(node_id: str) -> Callable[[Recorded], bool]:
+    return lambda recorded: any(isinstance(one, Postponed) and one.node_id == node_id for one in recorded.events)
+
+
+async def _crash(bench: "Bench") -> None:
+    """End the engine without any grace, and make one that will end so too."""
+    await bench.engine.stop()
+    bench.make_engine(grace_s=0)
+
+
 async def _accept(bench: "Bench", workflow_id: str) -> str:
     return await bench.accept(workflow_id)
 
@@ -383,6 +701,16 @@ async def _until_parked(bench: "Bench", execution_id: str) -> None:
 
 def _statuses(outcomes: dict[str, Outcome]) -> dict[str, str]:
     return {node_id: outcome.status for node_id, outcome in outcomes.items()}
+
+
+def _audited_calls(connection: Connection, execution_id: str) -> list[tuple[str, int]]:
+    """Type and attempt of each event of a call."""
+    rows = connection.exec_driver_sql(
+        "SELECT event_type, context FROM audit_events WHERE resource_id = ? AND event_type LIKE 'PROVIDER%'"
+        " ORDER BY sequence",
+        (execution_id,),
+    )
+    return [(row[0], jsontext.decode(row[1])["attempt"]) for row in rows]
 
 
 def _audited(connection: Connection, execution_id: str) -> list[tuple[str, str | None]]:

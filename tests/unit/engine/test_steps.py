@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.unit.engine.conftest import Answer, Bench, Draw
 
 NOW = "2026-03-17T14:35:00.000000Z"
+EXECUTION_ID = "019cfc5b-5d4a-7c11-9f0e-2a4b6c8d0e1f"
 
 Serve = Callable[["Answer"], Awaitable[str]]
 
@@ -32,9 +33,9 @@ def in_place(node: dict[str, Any], run: Run, **input_: Any) -> Outcome | Postpon
 
 
 async def attempt(bench: "Bench", node: dict[str, Any], run: Run | None = None, **input_: Any) -> Event:
-    """One attempt of a node in the execution `one`."""
-    steps = Steps(bench.store, bench.vault, bench.caller, bench.clock)
-    return await steps.call("one", compiled(node), run or Run(node["id"]), {"workflow": input_})
+    """One attempt of a node."""
+    steps = Steps(bench.store, bench.vault, bench.caller, bench.clock, bench.breakers, bench.tallies)
+    return await steps.call(EXECUTION_ID, compiled(node), run or Run(node["id"]), {"workflow": input_})
 
 
 def endpoint_node(configuration_id: str, endpoint: str) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class TestCalling:
         event = await attempt(bench, draw.call("c", "/pay", currency="BRL"), amount=1, _webhook={"path": "p"})
 
         outcome = outcome_of(event)
-        assert arrived == [("one:c", {"amount": 1, "currency": "BRL"})]
+        assert arrived == [(f"{EXECUTION_ID}:c", {"amount": 1, "currency": "BRL"})]
         assert outcome.status == "completed"
         assert outcome.output["body"] == {"ok": True}
         assert (outcome.executed_at, outcome.duration_ms) == (NOW, 1500)

@@ -10,6 +10,7 @@ import pytest
 from flowker.executors.calls import Call
 from flowker.executors.http import prepare, probe
 from flowker.executors.refusals import CallRefused
+from tests.unit.executors.conftest import EXECUTION_ID
 
 BASE = "https://example.com/v1"
 BEARER = {"auth": {"type": "bearer", "config": {"token": "t0ken-of-mine"}}}
@@ -72,8 +73,8 @@ def test_headers_have_an_order_of_precedence(call_to: CallTo) -> None:
     assert headers["Authorization"] == "Custom x"
     assert headers["X-Number"] == "5"
     assert "X-None" not in headers
-    assert headers["Idempotency-Key"] == "e1:n%C3%A9%0D%0A%201"
-    assert headers["X-Flowker-Execution-Id"] == "e1"
+    assert headers["Idempotency-Key"] == f"{EXECUTION_ID}:n%C3%A9%0D%0A%201"
+    assert headers["X-Flowker-Execution-Id"] == EXECUTION_ID
     assert headers.getall("User-Agent") == ["shop/1"]
     assert prepare(call_to(BASE)).headers["User-Agent"].startswith("Flowker/")
 
@@ -87,13 +88,22 @@ def test_a_header_of_the_configuration_is_not_overridden(call_to: CallTo, name: 
         prepare(call)
 
 
-def test_every_attempt_has_the_same_key_and_a_trace_of_its_own(call_to: CallTo) -> None:
-    """The far side recognises the repetition; the trace tells the attempts apart."""
+def test_every_attempt_has_the_same_key(call_to: CallTo) -> None:
+    """The far side recognises the repetition."""
     first, second = (prepare(call_to(BASE, attempt=attempt)).headers for attempt in (1, 2))
 
-    assert first["Idempotency-Key"] == second["Idempotency-Key"] == "e1:n1"
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", first["traceparent"])
-    assert first["traceparent"] != second["traceparent"]
+    assert first["Idempotency-Key"] == second["Idempotency-Key"] == f"{EXECUTION_ID}:n1"
+
+
+def test_an_execution_is_one_trace(call_to: CallTo) -> None:
+    """Its id names the trace, and each attempt of each node is a parent of its own."""
+    calls = [call_to(BASE, node_id=node, attempt=attempt) for node in ("n1", "n2") for attempt in (1, 2)]
+
+    parents = [prepare(call).headers["traceparent"] for call in calls]
+
+    assert len(set(parents)) == len(calls)
+    for traceparent in parents:
+        assert re.fullmatch(rf"00-{EXECUTION_ID.replace('-', '')}-(?!0{{16}})[0-9a-f]{{16}}-01", traceparent)
 
 
 @pytest.mark.parametrize(
