@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from flowker.domain.checks import STRICT, Checks
+from flowker.domain.errors import FlowkerError, InvalidNodeData
 from flowker.domain.mappings import ValueMapping
 from flowker.domain.preparing import MEMBERS, Preparation, compile_preparation, is_unsaid, refuse_members
 from flowker.domain.templates import InvalidPath, Template, compile_template
@@ -98,7 +100,16 @@ class InvalidMember(ValueError):
         super().__init__(reason)
 
 
-def compile_action(data: Mapping[str, Any], where: str = "data") -> Action:
+def check_members(checks: Checks, where: str) -> Checks:
+    """The same checks, for which an `InvalidMember` of the data at this place is a refusal."""
+
+    def refusal(error: InvalidMember) -> FlowkerError:
+        return InvalidNodeData(fields={f"{where}.{error.field}": str(error)})
+
+    return checks.translating(InvalidMember, refusal)
+
+
+def compile_action(data: Mapping[str, Any], where: str = "data", checks: Checks = STRICT) -> Action:
     """Compile the data of an action node, or raise `InvalidMember`; mappings are refused by `where` they are."""
     field = "actionType" if "actionType" in data and "action" not in data else "action"
     kind = data.get(field)
@@ -106,62 +117,81 @@ def compile_action(data: Mapping[str, Any], where: str = "data") -> Action:
     if compile_kind is None:
         raise InvalidMember(field, f"must be one of {', '.join(_KINDS)}")
     taken = _MAPPINGS.get(str(kind), ())
-    others = [member for member in MEMBERS if member not in taken]
-    refuse_members(data, where, others, f"is not expected at the action {kind}")
-    return compile_kind(data, compile_preparation(data, where))
+    for member in (member for member in MEMBERS if member not in taken):
+        checks(refuse_members, data, where, [member], f"is not expected at the action {kind}")
+    return compile_kind(data, compile_preparation(data, where, checks), checks)
 
 
-def _compile_log(data: Mapping[str, Any], _: Preparation) -> LogAction:
+def _compile_log(data: Mapping[str, Any], _: Preparation, checks: Checks) -> LogAction:
+    level = checks(_log_level, data)
+    produced = {"action": "log"} | {name: data[name] for name in ("message", "level") if name in data}
+    return LogAction(level, checks(_template, produced, "message"))
+
+
+def _log_level(data: Mapping[str, Any]) -> str:
     level = data.get("level", "info")
     if level not in LOG_LEVELS:
         raise InvalidMember("level", f"must be one of {', '.join(LOG_LEVELS)}")
-    produced = {"action": "log"} | {name: data[name] for name in ("message", "level") if name in data}
-    return LogAction(level, _template(produced, "message"))
+    return str(level)
 
 
-def _compile_set_output(data: Mapping[str, Any], preparation: Preparation) -> SetOutputAction:
-    mapping = preparation.input_mapping
-    if "output" not in data and mapping is None:
+def _compile_set_output(data: Mapping[str, Any], preparation: Preparation, _: Checks) -> SetOutputAction:
+    is_mapped = not is_unsaid(data.get("inputMapping"))
+    if "output" not in data and not is_mapped:
         raise InvalidMember("output", "is required, or inputMapping")
-    if mapping is not None and not isinstance(data.get("output", {}), dict):
+    if is_mapped and not isinstance(data.get("output", {}), dict):
         raise InvalidMember("output", "must be an object, since there is inputMapping")
-    return SetOutputAction(_template(data["output"], "output") if "output" in data else None, mapping)
+    template = _template(data["output"], "output") if "output" in data else None
+    return SetOutputAction(template, preparation.input_mapping)
 
 
-def _compile_transform(data: Mapping[str, Any], preparation: Preparation) -> TransformAction:
+def _compile_transform(data: Mapping[str, Any], preparation: Preparation, _: Checks) -> TransformAction:
     if is_unsaid(data.get("transforms")) and is_unsaid(data.get("inputMapping")):
         raise InvalidMember("transforms", "is required, or inputMapping")
     return TransformAction(preparation)
 
 
-def _compile_emit_event(data: Mapping[str, Any], _: Preparation) -> EmitEventAction:
+def _compile_emit_event(data: Mapping[str, Any], _: Preparation, checks: Checks) -> EmitEventAction:
+    event_type = checks(_event_type, data)
+    produced = {"action": "emit_event", "eventType": event_type, "payload": data.get("payload")}
+    return EmitEventAction(checks(_template, produced, "payload"))
+
+
+def _event_type(data: Mapping[str, Any]) -> str:
     event_type = data.get("eventType")
     # What is searched for is told by the author, not by the data of a run.
     fits = isinstance(event_type, str) and event_type.strip() and len(event_type) <= EVENT_TYPE_CHARACTERS_MAX
     if not fits or "{{" in str(event_type):
         reason = f"must be a string of 1 to {EVENT_TYPE_CHARACTERS_MAX} characters without references"
         raise InvalidMember("eventType", reason)
-    produced = {"action": "emit_event", "eventType": event_type, "payload": data.get("payload")}
-    return EmitEventAction(_template(produced, "payload"))
+    return str(event_type)
 
 
-def _compile_fail(data: Mapping[str, Any], _: Preparation) -> FailAction:
+def _compile_fail(data: Mapping[str, Any], _: Preparation, __: Checks) -> FailAction:
     message = data.get("message", "")
     if not isinstance(message, str):
         raise InvalidMember("message", "must be a string")
     return FailAction(_template(message, "message"))
 
 
-def _compile_delay(data: Mapping[str, Any], _: Preparation) -> DelayAction:
+def _compile_delay(data: Mapping[str, Any], _: Preparation, __: Checks) -> DelayAction:
     return DelayAction(_seconds(data.get("seconds"), "seconds", 0, DELAY_MAX_S))
 
 
-def _compile_approval(data: Mapping[str, Any], _: Preparation) -> ApprovalAction:
-    timeout_s = _seconds(data.get("timeoutSeconds", APPROVAL_DEFAULT_S), "timeoutSeconds", 1, APPROVAL_MAX_S)
-    on_timeout = data.get("onTimeout", "fail")
+def _compile_approval(data: Mapping[str, Any], _: Preparation, checks: Checks) -> ApprovalAction:
+    timeout_s = checks(_approval_timeout_s, data)
+    return ApprovalAction(timeout_s, checks(_on_timeout, data))
+
+
+def _approval_timeout_s(data: Mapping[str, Any]) -> float:
+    return float(_seconds(data.get("timeoutSeconds", APPROVAL_DEFAULT_S), "timeoutSeconds", 1, APPROVAL_MAX_S))
+
+
+def _on_timeout(data: Mapping[str, Any]) -> OnTimeout:
+    on_timeout: OnTimeout = data.get("onTimeout", "fail")
     if on_timeout not in _ON_TIMEOUT:
         raise InvalidMember("onTimeout", f"must be one of {', '.join(_ON_TIMEOUT)}")
-    return ApprovalAction(float(timeout_s), on_timeout)
+    return on_timeout
 
 
 def _seconds(value: Any, field: str, least: int, most: int) -> int | float | Decimal:
@@ -180,7 +210,7 @@ def _template(value: Any, field: str) -> Template:
 _MAPPINGS = {"set_output": ("inputMapping",), "transform": ("inputMapping", "transforms")}
 """Which actions take mappings and transforms."""
 
-_KINDS: dict[str, Callable[[Mapping[str, Any], Preparation], Action]] = {
+_KINDS: dict[str, Callable[[Mapping[str, Any], Preparation, Checks], Action]] = {
     "log": _compile_log,
     "set_output": _compile_set_output,
     "transform": _compile_transform,

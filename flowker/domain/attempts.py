@@ -1,6 +1,7 @@
 """The calls that were made for each node, as the journal tells it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Settled, Started
 
@@ -17,8 +18,9 @@ def attempts(events: Iterable[Event]) -> dict[str, list[Attempt]]:
             made.get(event.node_id, {}).pop(event.attempt, None)
         for node_id, attempt in _ended(event):
             # Without its start it was never made: an open circuit breaker ends nodes too.
-            if attempt.number in made.get(node_id, {}):
-                made[node_id][attempt.number] = attempt
+            if start := made.get(node_id, {}).get(attempt.number):
+                # It keeps the start that was told while it was under way.
+                made[node_id][attempt.number] = replace(attempt, started_at=start.started_at)
     return {node_id: list(by_number.values()) for node_id, by_number in made.items() if by_number}
 
 

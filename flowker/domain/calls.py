@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from flowker.domain.actions import InvalidMember
-from flowker.domain.errors import InvalidNodeData, ProviderConfigurationUnusable, UnknownExecutor
+from flowker.domain.actions import InvalidMember, check_members
+from flowker.domain.checks import STRICT, Checks
+from flowker.domain.errors import ProviderConfigurationUnusable, UnknownExecutor
 from flowker.domain.mappings import ValueMapping
 from flowker.domain.preparing import NO_PREPARATION, Preparation, compile_output, compile_preparation
 from flowker.domain.retries import RetryPolicy, compile_retry
@@ -48,26 +49,26 @@ class ExecutorCall:
     output_mapping: ValueMapping | None = None
 
 
-def compile_call(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
+def compile_call(
+    data: Mapping[str, Any], where: str, executors: Mapping[str, str], checks: Checks = STRICT
+) -> ExecutorCall:
     """Compile the data of an executor node; `executors` maps each executor of the catalog to its provider."""
-    try:
-        endpoint = _endpoint(data)
-        return ExecutorCall(
-            _executor_id(data, where, executors, endpoint),
-            _provider_configuration_id(data, where),
-            _method(data),
-            _path(data),
-            _timeout_s(data),
-            _retry(data),
-            _success_status_codes(data),
-            {name: value for name, value in data.items() if name not in _MEMBERS},
-            compile_preparation(data, where),
-            endpoint,
-            _validate_input(data),
-            compile_output(data, where),
-        )
-    except InvalidMember as error:
-        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
+    checks = check_members(checks, where)
+    endpoint = checks(_endpoint, data)
+    return ExecutorCall(
+        checks(_executor_id, data, where, executors),
+        checks(_provider_configuration_id, data, where),
+        checks(_method, data),
+        checks(_path, data),
+        checks(_timeout_s, data),
+        checks(_retry, data),
+        checks(_success_status_codes, data),
+        {name: value for name, value in data.items() if name not in _MEMBERS},
+        compile_preparation(data, where, checks),
+        endpoint,
+        checks(_validate_input, data),
+        compile_output(data, where, checks),
+    )
 
 
 def is_number(value: Any) -> bool:
@@ -113,10 +114,9 @@ def _endpoint(data: Mapping[str, Any]) -> EndpointName | None:
     return EndpointName(str(configuration_id), str(name))
 
 
-def _executor_id(
-    data: Mapping[str, Any], where: str, executors: Mapping[str, str], endpoint: EndpointName | None
-) -> str:
+def _executor_id(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> str:
     executor_id = data.get("executorId")
+    endpoint = _endpoint(data)
     if endpoint is not None and (executor_id is None or executor_id == ENDPOINT_EXECUTOR):
         return ENDPOINT_EXECUTOR
     if not isinstance(executor_id, str):

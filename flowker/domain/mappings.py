@@ -4,7 +4,7 @@ A mapping is a list of entries `{source, target, required?, transformation?}`. I
 saved; what compiles fails for one reason only when it runs: for what the data do not have, or have too much of.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from flowker.domain.changes import (
     compile_text_change,
     refuse_others,
 )
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.paths import ALL, MISSING, InvalidPath, Path, parse_path
 from flowker.domain.places import (
     POSITION_MAX,
@@ -116,19 +117,22 @@ class ValueMapping:
         return mapped
 
 
-def compile_input_mapping(entries: Any) -> ValueMapping:
+def compile_input_mapping(entries: Any, checks: Checks = STRICT) -> ValueMapping:
     """Compile an `inputMapping`, or raise `InvalidMapping`."""
-    return _compile("inputMapping", entries)
+    return _compile("inputMapping", entries, checks)
 
 
-def compile_output_mapping(entries: Any) -> ValueMapping:
+def compile_output_mapping(entries: Any, checks: Checks = STRICT) -> ValueMapping:
     """Compile an `outputMapping`, whose sources lie in the answer to the call, or raise `InvalidMapping`."""
-    mapping = _compile("outputMapping", entries)
+    mapping = _compile("outputMapping", entries, checks)
     for index, entry in enumerate(mapping.entries):
-        if entry.source.segments and entry.source.root not in RESPONSE_MEMBERS:
-            begins = ", ".join(RESPONSE_MEMBERS)
-            raise InvalidMapping(f"[{index}].source", f"must begin with one of {begins}, or be $")
+        checks(_check_source_of_answer, entry, f"[{index}].source")
     return mapping
+
+
+def _check_source_of_answer(entry: Entry | None, place: str) -> None:
+    if entry is not None and entry.source.segments and entry.source.root not in RESPONSE_MEMBERS:
+        raise InvalidMapping(place, f"must begin with one of {', '.join(RESPONSE_MEMBERS)}, or be $")
 
 
 def compile_path_at(text: Any, place: str, parse: Callable[[str], _Parsed]) -> _Parsed:
@@ -141,14 +145,20 @@ def compile_path_at(text: Any, place: str, parse: Callable[[str], _Parsed]) -> _
         raise InvalidMapping(place, f"is not a path: {error}") from None
 
 
-def _compile(member: str, entries: Any) -> ValueMapping:
+def _compile(member: str, entries: Any, checks: Checks) -> ValueMapping:
     if not isinstance(entries, list) or len(entries) > ENTRIES_MAX:
         raise InvalidMapping("", f"must be a list of at most {ENTRIES_MAX} entries")
-    compiled = tuple(_compile_entry(entry, f"[{index}]") for index, entry in enumerate(entries))
-    overlap = find_overlap(entry.target.steps for entry in compiled)
+    compiled = tuple(checks(_compile_entry, entry, f"[{index}]") for index, entry in enumerate(entries))
+    # Of a sketch, which lacks entries, the targets are not known.
+    if all(compiled):
+        checks(_refuse_overlap, compiled)
+    return ValueMapping(member, compiled)
+
+
+def _refuse_overlap(entries: Sequence[Entry]) -> None:
+    overlap = find_overlap(entry.target.steps for entry in entries)
     if overlap is not None:
         raise InvalidMapping(f"[{overlap[0]}].target", f"overlaps the target of entry [{overlap[1]}]")
-    return ValueMapping(member, compiled)
 
 
 def _compile_entry(entry: Any, place: str) -> Entry:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flowker.domain.errors import InvalidInputMapping, InvalidOutputMapping, InvalidTransforms
+from flowker.domain.checks import STRICT, Checks
+from flowker.domain.errors import FlowkerError, InvalidInputMapping, InvalidOutputMapping, InvalidTransforms
 from flowker.domain.kazaam import Occasion
 from flowker.domain.mappings import (
     InvalidMapping,
@@ -44,14 +45,14 @@ class Preparation:
 NO_PREPARATION = Preparation()
 
 
-def compile_preparation(data: Mapping[str, Any], where: str) -> Preparation:
+def compile_preparation(data: Mapping[str, Any], where: str, checks: Checks = STRICT) -> Preparation:
     """The `inputMapping` and the `transforms` of a node's data; raises by their place in the definition."""
-    mapping = _compile(data, where, "inputMapping", compile_input_mapping)
-    return Preparation(mapping, _compile(data, where, "transforms", compile_transforms))
+    mapping = _compile(data, where, "inputMapping", compile_input_mapping, checks)
+    return Preparation(mapping, _compile(data, where, "transforms", compile_transforms, checks))
 
 
-def compile_output(data: Mapping[str, Any], where: str) -> ValueMapping | None:
-    return _compile(data, where, "outputMapping", compile_output_mapping)
+def compile_output(data: Mapping[str, Any], where: str, checks: Checks = STRICT) -> ValueMapping | None:
+    return _compile(data, where, "outputMapping", compile_output_mapping, checks)
 
 
 def refuse_members(data: Mapping[str, Any], where: str, members: Iterable[str], reason: str) -> None:
@@ -72,14 +73,20 @@ _Compiled = TypeVar("_Compiled")
 
 
 def _compile(
-    data: Mapping[str, Any], where: str, member: str, compile_it: Callable[[Any], _Compiled]
+    data: Mapping[str, Any],
+    where: str,
+    member: str,
+    compile_it: Callable[[Any, Checks], _Compiled],
+    checks: Checks,
 ) -> _Compiled | None:
     if is_unsaid(data.get(member)):
         return None
-    try:
-        return compile_it(data[member])
-    except InvalidMapping as error:
-        raise MEMBERS[member](fields={f"{where}.{member}{error.place}": str(error)}) from None
+
+    def refusal(error: InvalidMapping) -> FlowkerError:
+        return MEMBERS[member](fields={f"{where}.{member}{error.place}": str(error)})
+
+    entries = checks.translating(InvalidMapping, refusal)
+    return entries(compile_it, data[member], entries)
 
 
 def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from flowker.domain.changes import (
     compile_text_change,
     refuse_others,
 )
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.kazaam import (
     Changed,
     Default,
@@ -70,11 +71,12 @@ class Transforms:
         return value
 
 
-def compile_transforms(operations: Any) -> Transforms:
+def compile_transforms(operations: Any, checks: Checks = STRICT) -> Transforms:
     """Compile a list of operations, or raise `InvalidMapping`."""
     if not isinstance(operations, list) or len(operations) > OPERATIONS_MAX:
         raise InvalidMapping("", f"must be a list of at most {OPERATIONS_MAX} operations")
-    return Transforms(tuple(_compile(operation, f"[{index}]") for index, operation in enumerate(operations)))
+    compiled = (checks(_compile, operation, f"[{index}]") for index, operation in enumerate(operations))
+    return Transforms(tuple(compiled))
 
 
 @dataclass(frozen=True, slots=True)

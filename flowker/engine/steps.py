@@ -65,15 +65,15 @@ class Steps:
         vault: Vault,
         caller: Caller,
         clock: Clock,
-        breakers: Breakers | None = None,
-        tallies: Tallies | None = None,
+        breakers: Breakers,
+        tallies: Tallies,
     ) -> None:
         self._store = store
         self._vault = vault
         self._caller = caller
         self._clock = clock
-        self._breakers = breakers or Breakers()
-        self._tallies = tallies or Tallies()
+        self._breakers = breakers
+        self._tallies = tallies
 
     def hold_off(self, node: Node, run: Run) -> Event | None:
         """None when the call of a node may begin; while its circuit breaker is open, what becomes of the attempt.

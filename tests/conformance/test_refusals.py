@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from flowker.http.errors import STATUS, TITLES
-from tests.conformance.conftest import CLOSED_URL, DECIDE, REFUSED_URL, WAIT_AN_HOUR, Answer, Api, World
+from tests.conformance.conftest import ASK, CLOSED_URL, DECIDE, REFUSED_URL, WAIT_AN_HOUR, Answer, Api, World
 
 CANARY = "canary-4111-1111-1111-1111"
 """Stands where a caller could have put a secret: no answer repeats it."""
@@ -196,6 +196,35 @@ def results_of_what_runs(world: World) -> Answer:
     return world.api.ask("GET", f"/v1/executions/{world.api.running_execution()}/results")
 
 
+def cancel_what_has_ended(world: World) -> Answer:
+    path = f"/v1/executions/{world.api.completed_execution()}/cancel"
+    return world.api.ask("POST", path, {"reason": CANARY})
+
+
+def retry_what_has_not_failed(world: World) -> Answer:
+    return world.api.ask("POST", f"/v1/executions/{world.api.completed_execution()}/retry")
+
+
+def decide_about_what_is_no_approval(world: World) -> Answer:
+    return world.api.decide(world.api.asking_execution(), "approved", CANARY, comment=CANARY)
+
+
+def decide_too_early(world: World) -> Answer:
+    return world.api.decide(world.api.execution(WAIT_AN_HOUR, ASK), "approved", "step2", comment=CANARY)
+
+
+def decide_otherwise(world: World) -> Answer:
+    id_ = world.api.asking_execution()
+    world.api.decide(id_, "approved")
+    return world.api.decide(id_, "rejected", comment=CANARY)
+
+
+def decide_too_late(world: World) -> Answer:
+    id_ = world.api.asking_execution()
+    world.api.expect(200, "POST", f"/v1/executions/{id_}/cancel")
+    return world.api.decide(id_, "approved", comment=CANARY)
+
+
 def create_without_database(world: World) -> Answer:
     definition = world.api.definition()
     world.lose_database()
@@ -287,7 +316,7 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0310", 400, ask("GET", f"{WORKFLOWS}?sortOrder={CANARY}"), {"sortOrder"}),
     ("FLK-0341", 422, call_a_refused_address, set()),
     ("FLK-0350", 409, update_too_late, set()),
-    ("FLK-0360", 409, activate_a_taken_webhook, set()),
+    ("FLK-0360", 409, activate_a_taken_webhook, {"nodes[0].data.path"}),
     ("FLK-0361", 404, ask("POST", f"/v1/webhooks/{CANARY}"), set()),
     ("FLK-0362", 401, deliver(X_Webhook_Token=CANARY), set()),
     ("FLK-0363", 413, deliver(LARGE), set()),
@@ -301,6 +330,12 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0506", 413, execute(LARGE, Idempotency_Key=CANARY), set()),
     ("FLK-0508", 422, activate(START, node("a"), node("b"), edges=CYCLE), {"edges"}),
     ("FLK-0509", 400, execute({"inputData": {"card": CANARY}}), {"Idempotency-Key"}),
+    ("FLK-0511", 422, cancel_what_has_ended, set()),
+    ("FLK-0512", 422, retry_what_has_not_failed, set()),
+    ("FLK-0513", 404, decide_about_what_is_no_approval, set()),
+    ("FLK-0514", 409, decide_too_early, set()),
+    ("FLK-0515", 409, decide_otherwise, set()),
+    ("FLK-0516", 409, decide_too_late, set()),
     ("FLK-0600", 404, ask("GET", f"/v1/audit-events/{NOBODY}"), set()),
     ("FLK-9999", 500, create_without_database, set()),
 ]
@@ -351,6 +386,9 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0304", ask("GET", f"{WORKFLOWS}?sortBy={quote(CANARY * 400)}")),
     ("FLK-0362", deliver_with_a_wrong_signature),
     ("FLK-0509", execute({"inputData": {}}, Idempotency_Key=f"{CANARY} {CANARY}")),
+    ("FLK-0001", ask("POST", f"/v1/executions/{NOBODY}/cancel", {"reason": [CANARY]})),
+    ("FLK-0001", ask("POST", f"/v1/executions/{NOBODY}/signals/{CANARY * 3}", {"decision": "approved"})),
+    ("FLK-0001", ask("POST", f"/v1/executions/{NOBODY}/signals/a", {"decision": CANARY})),
 ]
 """More ways to put something into a request that is refused."""
 

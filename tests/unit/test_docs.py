@@ -20,14 +20,17 @@ import pytest
 from flowker import __version__, demo
 from flowker.app import build, document_path
 from flowker.domain import (
+    actions,
     audit,
     calls,
+    execution_steps,
     executions,
     executor_configurations,
     mappings,
     provider_configurations,
     retries,
     secrets,
+    validation,
     workflows,
 )
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
@@ -217,6 +220,70 @@ class TestExecutions:
         ends = {source for source, target, label in transitions("docs/executions.md", 0) if label == "delete"}
 
         assert ends == {status for status in get_args(workflows.Status) if deletable(status)}
+
+    def test_an_approval_has_the_members_that_are_listed(self) -> None:
+        """With their ranges and defaults."""
+        [seconds, on_timeout] = table("docs/executions.md", "Member of an approval", "Values", "Default")
+        default = actions.compile_action({"action": "approval"})
+
+        assert seconds == ["timeoutSeconds", f"1 to {actions.APPROVAL_MAX_S}", str(actions.APPROVAL_DEFAULT_S)]
+        words = re.findall(r"\w+", on_timeout[1])
+        assert (on_timeout[0], words) == ("onTimeout", list(get_args(actions.OnTimeout)))
+        assert default == actions.ApprovalAction(float(seconds[2]), "fail")
+        assert on_timeout[2] == "fail"
+
+    def test_the_statuses_of_steps_are_the_ones_listed(self) -> None:
+        """Here and in the document."""
+        rows = table("docs/executions.md", "Status", "The step")
+        schemas = load(document_path())["components"]["schemas"]
+
+        listed = [word for status, _ in rows for word in re.findall(r"\w+", status)]
+        assert listed == list(get_args(execution_steps.StepStatus))
+        assert schemas["ExecutionStep"]["properties"]["status"]["enum"] == listed
+        assert schemas["ExecutionAttempt"]["properties"]["outcome"]["enum"] == [
+            *get_args(execution_steps.AttemptOutcome)
+        ]
+
+    def test_the_answers_to_a_decision_are_the_refusals_of_one(self) -> None:
+        """Each under its status."""
+        rows = table("docs/executions.md", "A decision that comes", "is answered")
+        refusals = {code: status for _, answer in rows for status, code in re.findall(r"(\d{3}) `(FLK-\d+)", answer)}
+
+        assert refusals.keys() == {"FLK-0513", "FLK-0514", "FLK-0515", "FLK-0516"}
+        assert {code: str(STATUS[classes_by_code()[code]]) for code in refusals} == refusals
+
+    def test_as_many_attempts_are_told_as_the_document_says(self) -> None:
+        """The last ones."""
+        attempts = load(document_path())["components"]["schemas"]["ExecutionStep"]["properties"]["attempts"]
+
+        assert attempts["maxItems"] == execution_steps.ATTEMPTS_TOLD_MAX
+        assert f"the last {execution_steps.ATTEMPTS_TOLD_MAX} of them" in attempts["description"]
+
+    def test_the_warnings_are_the_ones_listed(self) -> None:
+        """Each with its code, here and in the document."""
+        rows = table("docs/executions.md", "Code", "What is hardly meant")
+        schemas = load(document_path())["components"]["schemas"]
+        told = schemas["WorkflowFinding"]["properties"]["code"]["description"]
+
+        assert [code for code, _ in rows] == list(validation.WARNINGS)
+        assert [code for code in validation.WARNINGS if f"`{code}`" not in told] == []
+
+    def test_as_many_findings_are_told_as_is_said(self) -> None:
+        """Here and in the document."""
+        findings = load(document_path())["components"]["schemas"]["WorkflowValidation"]["properties"]["findings"]
+
+        assert f"The first {validation.FINDINGS_MAX} are told." in read("docs/executions.md")
+        assert findings["maxItems"] == validation.FINDINGS_MAX
+        assert f"at most {validation.FINDINGS_MAX}" in findings["description"]
+
+    def test_the_example_of_a_finding_says_what_the_refusal_says(self) -> None:
+        """The message of its class, and the reason of the field."""
+        [example] = [json.loads(text) for text in fences("docs/executions.md", "json")]
+        [finding] = example["findings"]
+        refusal = classes_by_code()[finding["code"]]
+
+        assert not example["valid"]
+        assert finding["message"].startswith(refusal.message.rstrip(".") + ": ")
 
     def test_the_diagram_of_an_execution_is_its_statuses(self) -> None:
         """The one status that is not shown is explained."""

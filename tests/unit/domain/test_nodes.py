@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowker.domain.actions import LogAction
 from flowker.domain.calls import ExecutorCall
-from flowker.domain.errors import FlowkerError, InvalidCondition
+from flowker.domain.errors import FlowkerError, InvalidCondition, InvalidNodeData
 from flowker.domain.mappings import compile_input_mapping, compile_output_mapping
 from flowker.domain.nodes import Conditional, Node, Trigger, compile_node, parse_condition_at
 from flowker.domain.preparing import Preparation
@@ -222,6 +222,17 @@ class TestAction:
     def test_bad_data_is_refused_by_its_member(self, data: dict[str, Any], field: str) -> None:
         """FLK-0119."""
         assert refusal_of("action", data)[:2] == ("FLK-0119", field)
+
+
+@pytest.mark.parametrize("id_", ["..", ".", "a/../b", "a\0b"])
+def test_an_approval_that_no_path_can_name_is_refused(id_: str) -> None:
+    """Nobody could decide about it; another action may have such an id."""
+    with pytest.raises(InvalidNodeData) as caught:
+        compile_data("action", {"action": "approval"}, id=id_)
+
+    assert caught.value.fields.keys() == {"nodes[3].id"}
+    assert compile_data("action", {"action": "log"}, id=id_).id == id_
+    assert compile_data("action", {"action": "approval"}, id="a/..b").id == "a/..b"
 
 
 class TestExecutor:
