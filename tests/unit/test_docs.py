@@ -31,6 +31,7 @@ from flowker.domain import (
     provider_configurations,
     retries,
     secrets,
+    specs,
     transforms,
     validation,
     workflows,
