@@ -22,7 +22,7 @@ from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
-from flowker.engine.tallies import CountedStore, Tallies
+from flowker.engine.tallies import Tallies
 from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.executors.connectivity import Connectivity
@@ -44,7 +44,7 @@ from flowker.operations import (
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.audit_verification import Verifier
-from flowker.storage.database import DatabaseUnusable, EngineLock, upgrade, vault_beside
+from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
@@ -89,7 +89,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     clock = clock or SystemClock()
     tallies = Tallies()
     breakers = Breakers()
-    store = CountedStore(settings.database_url, tallies, queue_max=settings.write_queue_max)
+    store = Store(settings.database_url, queue_max=settings.write_queue_max)
     caller = Caller(egress_allow=settings.egress_networks)
     vault = open_vault(settings)
     definitions = Definitions(store, vault)
@@ -98,6 +98,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         definitions,
         Steps(store, vault, caller, clock, breakers, tallies),
         clock,
+        tallies,
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
     )
@@ -105,7 +106,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     context = Context(
         store=store,
         engine=engine,
-        accepting=Accepting(store, engine, clock),
+        accepting=Accepting(store, engine, clock, tallies),
         definitions=definitions,
         routes=Routes(store),
         refusals=refusals,

@@ -28,6 +28,8 @@ from flowker.domain.executions import (
 from flowker.domain.nodes import Conditional
 from flowker.domain.workflows import Edge, Plan
 
+CIRCUIT_OPEN = "FLK-0507"
+
 CANCELLED = "FLK-0510: the execution was cancelled"
 
 
@@ -107,7 +109,7 @@ def _settle(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     _decide_edges(plan, state, node_id, outcome)
     # Before the failure is known nothing may start: a join that this node's edges decide would run.
     if outcome.status == "failed" and not _error_edge_taken(plan, state, node_id):
-        _fail(state, f"FLK-0504: node {node_id} failed: {outcome.error}")
+        _fail(state, _failure(plan, outcome))
     _spread(plan, state, node_id, at)
     if state.error is not None:
         _give_up_waits(plan, state, at)
@@ -206,6 +208,14 @@ def _handle_matches(plan: Plan, edge: Edge, outcome: Outcome) -> bool:
 
 def _error_edge_taken(plan: Plan, state: State, node_id: str) -> bool:
     return any(edge.handle == "error" and state.taken.get(edge.id, False) for edge in plan.outgoing.get(node_id, ()))
+
+
+def _failure(plan: Plan, outcome: Outcome) -> str:
+    """What the execution says of a failed node; a call may have failed with a code of its own."""
+    code, error = "FLK-0504", outcome.error or ""
+    if isinstance(plan.nodes[outcome.node_id].behaviour, ExecutorCall) and error.startswith(f"{CIRCUIT_OPEN}: "):
+        code, error = CIRCUIT_OPEN, error.removeprefix(f"{CIRCUIT_OPEN}: ")
+    return f"{code}: node {outcome.node_id} failed: {error}"
 
 
 def _fail(state: State, error: str) -> None:

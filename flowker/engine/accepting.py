@@ -14,6 +14,7 @@ from flowker.domain.journal import encode_event
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
+from flowker.engine.tallies import Tallies
 from flowker.storage import executions
 from flowker.storage.database import Store
 from flowker.storage.executions import Acceptance, KeySeen, WorkflowMoved
@@ -42,10 +43,11 @@ class Submission:
 class Accepting:
     """Commits submissions and hands them to the engine."""
 
-    def __init__(self, store: Store, engine: Engine, clock: Clock) -> None:
+    def __init__(self, store: Store, engine: Engine, clock: Clock, tallies: Tallies) -> None:
         self._store = store
         self._engine = engine
         self._clock = clock
+        self._tallies = tallies
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
         """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
@@ -60,6 +62,7 @@ class Accepting:
         verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
         if isinstance(verdict, KeySeen | WorkflowMoved):
             return verdict
+        self._tallies.accepted += 1
         self._engine.submit(accepted, submission.definition, len(payload))
         return accepted
 

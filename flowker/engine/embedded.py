@@ -28,6 +28,7 @@ from flowker.engine.live import Live
 from flowker.engine.mailbox import Mailbox
 from flowker.engine.records import build_abortion, build_progress, read_extent, read_recorded
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import Tallies
 from flowker.engine.wakeups import Wakeups
 from flowker.storage import executions
 from flowker.storage.database import Store
@@ -61,12 +62,21 @@ class EmbeddedEngine:
     """Durable execution in one process."""
 
     def __init__(
-        self, store: Store, definitions: Definitions, steps: Steps, clock: Clock, *, workers: int, grace_s: float
+        self,
+        store: Store,
+        definitions: Definitions,
+        steps: Steps,
+        clock: Clock,
+        tallies: Tallies,
+        *,
+        workers: int,
+        grace_s: float,
     ) -> None:
         self._store = store
         self._definitions = definitions
         self._steps = steps
         self._clock = clock
+        self._tallies = tallies
         self._workers_max = workers
         self._grace_s = grace_s
         self._wakeups = Wakeups(store, clock, self._take_up)
@@ -101,6 +111,11 @@ class EmbeddedEngine:
         """Whether every task that must never end is running."""
         tasks = [*self._keepers, *self._workers]
         return bool(tasks) and not self._stopping and not any(task.done() for task in tasks)
+
+    @property
+    def ready_depth(self) -> int:
+        """Executions in memory that wait for a worker."""
+        return self._ready.qsize()
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
         """Take up an execution that was just committed; without room for it the store keeps it for the sweep.
@@ -224,7 +239,8 @@ class EmbeddedEngine:
             now = self._clock.now()
             events = await _aside(live, live.take_in, arrived, now, self._clock.now)
             events += await self._take_in_asked(live, now)
-            ready = [] if self._stopping else live.ready_calls(now)
+            ready, held_off = await self._hold_off(live, now)
+            events += held_off
             if ready:
                 events.append(live.announce_calls(ready, format_timestamp(now)))
             parks = not live.calls and not live.ready_calls(now)
@@ -254,6 +270,20 @@ class EmbeddedEngine:
             if event is not None:
                 events += await _aside(live, live.take_in, [event], now, self._clock.now)
         return events
+
+    async def _hold_off(self, live: Live, now: datetime) -> tuple[list[Run], list[Event]]:
+        """The calls to make now, and what became of those whose far side is left alone for a while."""
+        events: list[Event] = []
+        while ready := [] if self._stopping else live.ready_calls(now):
+            held_off = [
+                event
+                for run in ready
+                if (event := self._steps.hold_off(live.plan.nodes[run.node_id], run)) is not None
+            ]
+            if not held_off:
+                break
+            events += await _aside(live, live.take_in, held_off, now, self._clock.now)
+        return ready, events
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
@@ -295,7 +325,9 @@ class EmbeddedEngine:
         live.next_seq += len(progress.events)
         live.journal_bytes += progress.size_bytes
         live.recorded, live.is_end_recorded = live.state, live.ended
-        if parks and not live.ended:
+        if live.ended:
+            self._tallies.ended[live.state.status] += 1
+        elif parks:
             self._wakeups.wake_changed()
 
     async def _break(self, execution_id: str) -> None:
@@ -306,6 +338,7 @@ class EmbeddedEngine:
             progress = build_abortion(execution_id, aborted, first_seq=entries, steps_done=steps_done)
             recorded = await self._store.write_together(executions.record, progress)
             if recorded:
+                self._tallies.ended["failed"] += 1
                 self._tell(execution_id, "failed")
         except InternalError as error:
             await self._leave(execution_id, type(error).__name__)

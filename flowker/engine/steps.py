@@ -65,20 +65,21 @@ class Steps:
         vault: Vault,
         caller: Caller,
         clock: Clock,
-        breakers: Breakers | None = None,
-        tallies: Tallies | None = None,
+        breakers: Breakers,
+        tallies: Tallies,
     ) -> None:
         self._store = store
         self._vault = vault
         self._caller = caller
         self._clock = clock
-        self._breakers = breakers or Breakers()
-        self._tallies = tallies or Tallies()
+        self._breakers = breakers
+        self._tallies = tallies
 
     def hold_off(self, node: Node, run: Run) -> Event | None:
         """None when the call of a node may begin; while its circuit breaker is open, what becomes of the attempt.
 
-        It waits for the breaker as for any other retry, as long as attempts are left. May be asked twice for a run.
+        It waits for the breaker as for any other retry, as long as attempts are left. To be asked before the call is
+        written down, with the very run that is then called.
         """
         call = node.behaviour
         if not isinstance(call, ExecutorCall):
@@ -101,9 +102,6 @@ class Steps:
         behaviour = node.behaviour
         if not isinstance(behaviour, ExecutorCall):
             raise TypeError(f"node {node.id} makes no call")
-        held_off = self.hold_off(node, run)
-        if held_off is not None:
-            return held_off
         self._breakers.begin(_configuration_id(behaviour), run)
         try:
             return await self._call(execution_id, node, behaviour, run, context)

@@ -5,22 +5,15 @@ They are kept by the event loop alone, and lost with the process: what must be e
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from flowker.domain.executions import TERMINAL
 from flowker.executors.breaker import far_side_lives
 from flowker.executors.client import CallResult, CallSucceeded
-from flowker.storage import executions
-from flowker.storage.database import Connection, Store
 
 DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """From a neighbour on the same network to the longest timeout."""
-
-Item = TypeVar("Item")
-T = TypeVar("T")
 
 Ending = Literal["succeeded", "refused", "failed", "not_sent"]
 """How a call ended: as wanted, by an answer below 500 that was not wanted, by the far side's fault, by ours."""
@@ -40,7 +33,7 @@ class Durations:
 
 @dataclass(slots=True)
 class Tallies:
-    """By status of the end, by executor and ending, by executor."""
+    """What was committed, by status of the end; what was called, by executor and ending."""
 
     accepted: int = 0
     ended: Counter[str] = field(default_factory=Counter)
@@ -53,28 +46,6 @@ class Tallies:
         self.calls[executor_id, ending(result)] += 1
         # A clock that was set back makes no time negative.
         self.durations.setdefault(executor_id, Durations()).add(max(0.0, duration.total_seconds()))
-
-
-class CountedStore(Store):
-    """A store that counts the executions that were accepted and those that ended, once they are committed.
-
-    Here everybody comes past who accepts or drives one, and nobody has to think of it.
-    """
-
-    def __init__(self, url: str, tallies: Tallies, *, queue_max: int) -> None:
-        super().__init__(url, queue_max=queue_max)
-        self._tallies = tallies
-
-    async def write_together(self, change: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
-        result = await super().write_together(change, item)
-        self._count(change, item, result)
-        return result
-
-    def _count(self, change: Callable[..., Any], item: Any, result: Any) -> None:
-        if change is executions.accept:
-            self._tallies.accepted += isinstance(result, executions.Accepted)
-        elif change is executions.record and result and item.status in TERMINAL:
-            self._tallies.ended[item.status] += 1
 
 
 def ending(result: CallResult) -> Ending:

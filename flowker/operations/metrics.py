@@ -93,7 +93,7 @@ class _Reading(Collector):
         yield GaugeMetricFamily(
             "flowker_ready_queue_depth",
             "Executions in memory that wait for a worker.",
-            value=self._context.engine._ready.qsize(),  # noqa: SLF001 - the engine does not tell it yet
+            value=self._context.engine.ready_depth,
         )
         yield GaugeMetricFamily(
             "flowker_write_queue_depth",

@@ -17,6 +17,7 @@ from flowker.domain.executions import (
     Accepted,
     Cancelled,
     Decided,
+    Decision,
     Event,
     Outcome,
     Postponed,
@@ -969,7 +970,7 @@ def histories_with_people(scenario: Scenario, chance: Random) -> list[Event]:
         elif dice < 0.15:
             events.append(Aborted(at, "FLK-0503: late"))
         elif dice < 0.3 and scenario.kinds[approvals[0]] == "approval":
-            decision = chance.choice(("approved", "rejected"))
+            decision: Decision = "approved" if chance.random() < 0.5 else "rejected"
             events.append(Decided(at, chance.choice(approvals), decision, "so be it", ADA))
         elif dice < 0.4:
             events.append(Started(at, ((chance.choice(names), chance.randint(1, 4)),)))
@@ -1213,14 +1214,12 @@ def _go_on_badly(plan: Plan, scenario: Scenario, state: State, chance: Random, t
     if not state.open:
         return state
     node_id = chance.choice(sorted(state.open))
-    event: Event = chance.choice(
-        [
-            Settled(time_at(tick), (scenario.ends[node_id],)),
-            Settled(time_at(tick), (failed(node_id),)),
-            Postponed(node_id, time_at(tick + 2), state.open[node_id].attempt + 1),
-            Started(time_at(tick), ((node_id, state.open[node_id].attempt),)),
-            Aborted(time_at(tick), "FLK-0503: late"),
-            Cancelled(time_at(tick), ADA, None),
-        ]
-    )
-    return advance(plan, state, event)[0]
+    events: list[Event] = [
+        Settled(time_at(tick), (scenario.ends[node_id],)),
+        Settled(time_at(tick), (failed(node_id),)),
+        Postponed(node_id, time_at(tick + 2), state.open[node_id].attempt + 1),
+        Started(time_at(tick), ((node_id, state.open[node_id].attempt),)),
+        Aborted(time_at(tick), "FLK-0503: late"),
+        Cancelled(time_at(tick), ADA, None),
+    ]
+    return advance(plan, state, chance.choice(events))[0]

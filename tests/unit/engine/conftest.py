@@ -5,7 +5,6 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from flowker.domain.errors import InternalError
 from flowker.domain.executions import Accepted
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.accepting import Accepting, Submission, new_execution_id
-from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
@@ -145,21 +143,26 @@ class Bench:
         self,
         workers: int = 8,
         *,
-        steps: Callable[[Store, Vault, Caller, Clock], Steps] | None = None,
+        steps: type[Steps] = Steps,
         grace_s: float = 5,
     ) -> EmbeddedEngine:
         self.breakers = Breakers(lambda: self.clock.now().timestamp())
         self.tallies = Tallies()
-        make_steps = steps or partial(Steps, breakers=self.breakers, tallies=self.tallies)
         self.engine = EmbeddedEngine(
             self.store,
             Definitions(self.store, self.vault),
-            make_steps(self.store, self.vault, self.caller, self.clock),
+            steps(self.store, self.vault, self.caller, self.clock, self.breakers, self.tallies),
             self.clock,
+            self.tallies,
             workers=workers,
             grace_s=grace_s,
         )
         return self.engine
+
+    @property
+    def accepting(self) -> Accepting:
+        """What accepts for the engine of now."""
+        return Accepting(self.store, self.engine, self.clock, self.tallies)
 
     async def restart(self) -> None:
         """What a crash and a new start do: nothing of the old engine's memory is left."""
@@ -190,7 +193,7 @@ class Bench:
 
     async def accept_as(self, execution_id: str, workflow_id: str, **input_: Any) -> Accepted:
         submission = await self.submission(workflow_id, **input_)
-        accepted = await Accepting(self.store, self.engine, self.clock).accept(submission, execution_id)
+        accepted = await self.accepting.accept(submission, execution_id)
         assert isinstance(accepted, Accepted)
         return accepted
 

@@ -36,7 +36,7 @@ def listener() -> Listener:
 
 @pytest.fixture
 def accepting(bench: "Bench", listener: Listener) -> Accepting:
-    return Accepting(bench.store, listener, bench.clock)
+    return Accepting(bench.store, listener, bench.clock, bench.tallies)
 
 
 async def test_what_was_accepted_is_stored_with_its_journal_and_its_audit_event(

@@ -34,7 +34,7 @@ def in_place(node: dict[str, Any], run: Run, **input_: Any) -> Outcome | Postpon
 
 async def attempt(bench: "Bench", node: dict[str, Any], run: Run | None = None, **input_: Any) -> Event:
     """One attempt of a node."""
-    steps = Steps(bench.store, bench.vault, bench.caller, bench.clock)
+    steps = Steps(bench.store, bench.vault, bench.caller, bench.clock, bench.breakers, bench.tallies)
     return await steps.call(EXECUTION_ID, compiled(node), run or Run(node["id"]), {"workflow": input_})
 
 

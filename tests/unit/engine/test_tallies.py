@@ -1,43 +1,23 @@
 """What is counted: each thing once, where it is committed or has ended."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flowker.domain.executions import Aborted
-from flowker.engine.accepting import Accepting, new_execution_id
-from flowker.engine.records import build_abortion
-from flowker.engine.tallies import DURATION_BOUNDS_S, CountedStore, Ending, Tallies, ending
+from flowker.engine.accepting import new_execution_id
+from flowker.engine.tallies import DURATION_BOUNDS_S, Ending, Tallies, ending
 from flowker.executors.client import CallFailed, CallResult, CallSucceeded
-from flowker.storage import executions
 from flowker.storage.executions import WorkflowMoved
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Bench, Draw
 
 
-@pytest.fixture
-async def counted(bench: "Bench") -> AsyncIterator[tuple["Bench", Tallies]]:
-    """The bench on a store that counts."""
-    await bench.engine.stop()
-    tallies = Tallies()
-    store = bench.store = CountedStore(bench.url, tallies, queue_max=100)  # type: ignore[assignment]
-    await store.start()
-    await bench.make_engine().start()
-    yield bench, tallies
-    await bench.engine.stop()
-    await store.stop()
-
-
 class TestExecutions:
-    async def test_accepted_and_ended_are_counted_when_they_are_committed(
-        self, counted: tuple["Bench", Tallies], draw: "Draw"
-    ) -> None:
+    async def test_accepted_and_ended_are_counted_when_they_are_committed(self, bench: "Bench", draw: "Draw") -> None:
         """One that waits has been accepted and has not ended."""
-        bench, tallies = counted
         done = await bench.save([draw.trigger, draw.action("a")], draw.chain("t", "a"))
         failing = await bench.save([draw.trigger, draw.action("f", "fail", message="no")], draw.chain("t", "f"))
         waiting = await bench.save([draw.trigger, draw.action("d", "delay", seconds=60)], draw.chain("t", "d"))
@@ -45,33 +25,19 @@ class TestExecutions:
             await bench.run(workflow_id)
         await bench.until(await bench.accept(waiting), lambda recorded: len(recorded.events) > 1)
 
-        await bench.eventually(lambda: tallies.ended.total() == 3)
+        await bench.eventually(lambda: bench.tallies.ended.total() == 3)
 
-        assert tallies.accepted == 4
-        assert tallies.ended == {"completed": 2, "failed": 1}
+        assert bench.tallies.accepted == 4
+        assert bench.tallies.ended == {"completed": 2, "failed": 1}
 
-    async def test_what_is_not_accepted_is_not_counted(self, counted: tuple["Bench", Tallies], draw: "Draw") -> None:
+    async def test_what_is_not_accepted_is_not_counted(self, bench: "Bench", draw: "Draw") -> None:
         """An execution of a revision that is not the active one."""
-        bench, tallies = counted
         submission = replace(await bench.submission(await bench.save([draw.trigger], [])), revision=2)
 
-        verdict = await Accepting(bench.store, bench.engine, bench.clock).accept(submission, new_execution_id())
+        verdict = await bench.accepting.accept(submission, new_execution_id())
 
         assert verdict == WorkflowMoved()
-        assert tallies.accepted == 0
-
-    async def test_what_came_too_late_is_not_counted(self, counted: tuple["Bench", Tallies], draw: "Draw") -> None:
-        """Somebody else ended the execution."""
-        bench, tallies = counted
-        workflow_id = await bench.save([draw.trigger], [])
-        recorded = await bench.run(workflow_id)
-        await bench.eventually(lambda: tallies.ended.total() == 1)
-        again = build_abortion(recorded.row.id, Aborted("", "FLK-9999: x"), first_seq=1, steps_done=0)
-
-        written = await bench.store.write_together(executions.record, again)
-
-        assert not written
-        assert tallies.ended == {"completed": 1}
+        assert bench.tallies.accepted == 0
 
 
 @pytest.mark.parametrize(
