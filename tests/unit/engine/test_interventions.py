@@ -642,6 +642,38 @@ class TestTurns:
 
         assert (await bench.until(execution_id, lambda _: True)).row.status == "running"
 
+    async def test_who_waits_for_a_commit_too_long_hears_that_it_is_not_known(
+        self, bench: "Bench", draw: "Draw"
+    ) -> None:
+        """It is in the driver's hands, and done as soon as the store is back."""
+        execution_id = await _accept(bench, await bench.save(*_a_delay(draw)))
+        await _until_parked(bench, execution_id)
+        bench.store.refuse(executions.record, times=2)
+
+        asking = asyncio.create_task(bench.engine.intervene(execution_id, Cancel(ADA)))
+        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[0]))
+        bench.clock.turn(INTERVENTION_WAIT_S)
+        with pytest.raises(InternalError, match="not known yet"):
+            await asking
+        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[1]))
+        bench.clock.turn(RECORD_RETRY_S[1])
+        ended = await bench.end(execution_id)
+
+        assert ended.row.error_message == "FLK-0510: the execution was cancelled"
+
+    async def test_what_somebody_asked_who_went_away_is_done(self, bench: "Bench", draw: "Draw") -> None:
+        """Nobody reads the answer, and nothing else suffers from it."""
+        execution_id = await _accept(bench, await bench.save(*_a_delay(draw)))
+        await _until_parked(bench, execution_id)
+
+        asking = asyncio.create_task(bench.engine.intervene(execution_id, Cancel(ADA)))
+        await asyncio.sleep(0)
+        asking.cancel()
+        ended = await bench.end(execution_id)
+
+        assert ended.row.error_message == "FLK-0510: the execution was cancelled"
+        assert bench.engine.alive
+
     async def test_a_full_ready_queue_refuses(self, bench: "Bench", monkeypatch: pytest.MonkeyPatch) -> None:
         """At once: nobody waits in a second queue."""
         monkeypatch.setattr("flowker.engine.embedded.READY_MAX", 1)
