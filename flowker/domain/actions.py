@@ -119,7 +119,8 @@ def compile_action(data: Mapping[str, Any], where: str = "data", checks: Checks 
     taken = _MAPPINGS.get(str(kind), ())
     for member in (member for member in MEMBERS if member not in taken):
         checks(refuse_members, data, where, [member], f"is not expected at the action {kind}")
-    return compile_kind(data, compile_preparation(data, where, checks), checks)
+    looked_at = {member: data.get(member) for member in taken}
+    return compile_kind(data, compile_preparation(looked_at, where, checks), checks)
 
 
 def _compile_log(data: Mapping[str, Any], _: Preparation, checks: Checks) -> LogAction:

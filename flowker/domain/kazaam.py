@@ -19,6 +19,11 @@ from flowker.domain.paths import MISSING
 from flowker.domain.places import Draft, Place, Unfit
 from flowker.domain.templates import Budget, RenderedTooLarge, as_text
 
+ITEM_COST = 16
+"""What running an operation for an item costs, in characters of a rendering, whatever it does."""
+
+UUID_CHARACTERS = 36
+
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
@@ -127,7 +132,7 @@ class Over:
             return data
         if not isinstance(items, list):
             raise Unfit(f"{self.source.text} is no list")
-        rendering.budget.spend(len(items))
+        rendering.budget.spend(ITEM_COST * len(items))
         done = [self._run_item(item, index, rendering) for index, item in enumerate(items)]
         draft = Draft(data, rendering.budget.spend)
         draft.put(self.source.steps, done)
@@ -184,6 +189,7 @@ class Joined:
     required: bool
 
     def make(self, data: Any, rendering: Rendering, _: Any) -> Any:
+        rendering.budget.spend(len(self.sources))
         texts = [self._text(source, data, rendering) for source in self.sources]
         rendering.budget.spend(sum(map(len, texts)) + len(self.delimiter) * len(texts))
         return self.delimiter.join(texts)
@@ -233,7 +239,9 @@ class Now:
 
     def make(self, _: Any, rendering: Rendering, __: Any) -> Any:
         moment = rendering.occasion.now.astimezone(UTC).replace(tzinfo=None)
-        return self.layout.format(Moment(moment.replace(microsecond=0), moment.microsecond * 1000))
+        text = self.layout.format(Moment(moment.replace(microsecond=0), moment.microsecond * 1000))
+        rendering.budget.spend(len(text))
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +261,7 @@ class NewUuid:
     names: tuple[Name, ...] = ()
 
     def make(self, data: Any, rendering: Rendering, _: Any) -> Any:
+        rendering.budget.spend(UUID_CHARACTERS)
         if self.namespace is None:
             return str(rendering.new_uuid())
         made, of_name = self.namespace, uuid3 if self.version == 3 else uuid5

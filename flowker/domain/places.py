@@ -31,6 +31,9 @@ TARGET_DEPTH_MAX = 16
 POSITION_MAX = 99
 """Of an item in a list. The items before it are filled with null: a typing error must not fill the memory."""
 
+STEP_COST = 4
+"""What a step of a path costs, in characters of a rendering: it takes as long, and also where it finds nothing."""
+
 
 class End(Enum):
     """Where a new item of a list goes."""
@@ -62,6 +65,7 @@ class Place:
 
         `whole` makes it `MISSING` when one of the items has none.
         """
+        spend(STEP_COST * (len(self.steps) + 1))
         return _read(value, self.steps, spend, whole)
 
 
@@ -125,6 +129,7 @@ class Draft:
         Containers that are missing on the way are made, and a text or a number in the way gives way to one. Raises
         `Unfit` when a list stands where an object is needed, or the other way round.
         """
+        self._spend(STEP_COST * (len(steps) + 1))
         self.value = self._changed(self.value, steps, change)
 
     def put(self, steps: Steps, value: Any) -> None:
@@ -133,6 +138,7 @@ class Draft:
 
     def remove(self, steps: Steps) -> bool:
         """Take out what stands at a place; False when there is nothing. The items of a list behind it move up."""
+        self._spend(STEP_COST * (len(steps) + 1))
         changed = self._without(self.value, steps)
         if changed is MISSING:
             return False
@@ -153,6 +159,7 @@ class Draft:
     def _changed_items(self, value: Any, below: Steps, change: Change) -> Any:
         if not isinstance(value, list):
             return value
+        self._spend(STEP_COST * len(value) * (len(below) + 1))
         items = self._owned(value, list)
         for position, item in enumerate(value):
             changed = self._changed(item, below, change)
@@ -289,7 +296,7 @@ def _read(value: Any, steps: Steps, spend: Spend, whole: bool) -> Any:
 def _read_items(value: Any, below: Steps, spend: Spend, whole: bool) -> Any:
     if not isinstance(value, list):
         return MISSING
-    spend(len(value))
+    spend(STEP_COST * len(value) * (len(below) + 1))
     items = [_read(item, below, spend, whole) for item in value]
     if whole and MISSING in items:
         return MISSING

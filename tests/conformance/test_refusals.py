@@ -23,6 +23,7 @@ PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
 CATALOG = "/v1/catalog"
 COUNTS = "/v1/dashboards/executions"
 HTTP = {"executorId": "http.request"}
+ENTRY = {"source": "workflow.a", "target": "a"}
 FREE = {"triggerId": "webhook"}
 """A trigger that registers no webhook."""
 
@@ -49,6 +50,10 @@ def create_without(member: str, **element: Any) -> Ask:
 
 def node(id_: str, type_: str = "action", data: Mapping[str, Any] = DECIDE) -> JsonObject:
     return {"id": id_, "type": type_, "data": data}
+
+
+def transform(operation: str, spec: Any) -> JsonObject:
+    return {"operation": operation, "spec": spec}
 
 
 def edge(source: str, target: str, id_: str = "e1") -> JsonObject:
@@ -264,8 +269,13 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0131", 400, create_without("source", source="a", target="a"), {"edges[0].source"}),
     ("FLK-0132", 400, create_without("target", source="a", target="a"), {"edges[0].target"}),
     ("FLK-0140", 400, create(nodes=[call({"inputMapping": [CANARY]})], edges=[]), {"nodes[0].data.inputMapping[0]"}),
-    ("FLK-0141", 400, create(nodes=[call({"outputMapping": [CANARY]})], edges=[]), {"nodes[0].data.outputMapping"}),
-    ("FLK-0142", 400, create(nodes=[call({"transforms": [CANARY]})], edges=[]), {"nodes[0].data.transforms"}),
+    (
+        "FLK-0141",
+        400,
+        create(nodes=[call({"outputMapping": [CANARY]})], edges=[]),
+        {"nodes[0].data.outputMapping[0]"},
+    ),
+    ("FLK-0142", 400, create(nodes=[call({"transforms": [CANARY]})], edges=[]), {"nodes[0].data.transforms[0]"}),
     ("FLK-0150", 400, activate(START, call({"providerConfigId": CANARY})), {"nodes[1].data.providerConfigId"}),
     ("FLK-0151", 400, activate_with_configuration_of_another_provider, {"nodes[1].data.providerConfigId"}),
     ("FLK-0200", 404, ask("GET", f"{CATALOG}/executors/{CANARY}"), set()),
@@ -364,6 +374,23 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": f"{CANARY}.", "target": "a"}]})),
     ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": "a", "target": f"{CANARY}[*]"}]})),
     ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": "a", "target": CANARY}] * 2})),
+    ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{**ENTRY, "transformation": {"type": CANARY}}]})),
+    ("FLK-0140", create_node("action", {"action": "log", "inputMapping": CANARY})),
+    ("FLK-0141", create_node("executor", {**HTTP, "outputMapping": [{"source": CANARY, "target": "a"}]})),
+    ("FLK-0141", create_node("action", {"action": "log", "outputMapping": CANARY})),
+    ("FLK-0142", create_node("executor", {**HTTP, "transforms": [{"operation": CANARY}]})),
+    ("FLK-0142", create_node("executor", {**HTTP, "transforms": [transform("shift", {"a": f"{CANARY}["})]})),
+    (
+        "FLK-0142",
+        create_node("executor", {**HTTP, "transforms": [transform("timestamp", {"a": {"inputFormat": CANARY}})]}),
+    ),
+    (
+        "FLK-0142",
+        create_node(
+            "action", {"action": "transform", "transforms": [transform("delete", {"paths": [CANARY + "["]})]}
+        ),
+    ),
+    ("FLK-0142", create_node("action", {"action": "set_output", "output": 1, "transforms": CANARY})),
     ("FLK-0150", create_node("executor", {"executorId": "http.request", "providerConfigId": [CANARY]})),
     ("FLK-0201", validate_input({"accountId": NOBODY, "owner": CANARY})),
     ("FLK-0242", ask("POST", f"{CATALOG}/templates/payment-validation/validate", {"params": {"currency": CANARY}})),

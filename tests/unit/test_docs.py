@@ -23,6 +23,7 @@ from flowker.domain import (
     actions,
     audit,
     calls,
+    changes,
     execution_steps,
     executions,
     executor_configurations,
@@ -30,6 +31,8 @@ from flowker.domain import (
     provider_configurations,
     retries,
     secrets,
+    specs,
+    transforms,
     validation,
     workflows,
 )
@@ -536,23 +539,52 @@ class TestMetrics:
 class TestMappings:
     def test_an_entry_has_the_members_that_are_listed(self) -> None:
         """With the defaults that it has."""
-        rows = table("docs/calls.md", "Member of an entry", "Values", "Default")
+        rows = table("docs/mappings.md", "Member of an entry", "Values", "Default")
 
         assert tuple(name for name, *_ in rows) == mappings._MEMBERS
-        assert [default for *_, default in rows] == ["required", "required", "false"]
+        assert [default for *_, default in rows] == ["required", "required", "false", "none"]
+
+    def test_the_changes_of_a_value_are_the_ones_listed(self) -> None:
+        """With the parameters of those that change a text."""
+        rows = table("docs/mappings.md", "Type", "Config", "What it makes")
+
+        assert tuple(name for name, *_ in rows) == mappings.TRANSFORMATIONS
+        assert {name: parameter for name, parameter, _ in rows[: len(changes.TEXT_CHANGES)]} == {
+            name: "".join(parameters) for name, (_, parameters) in changes.TEXT_CHANGES.items()
+        }
+
+    def test_the_operations_and_their_members_are_the_ones_listed(self) -> None:
+        """In the order in which a refusal tells them."""
+        operations = table("docs/mappings.md", "Operation", "Spec", "What it makes")
+        members = table("docs/mappings.md", "Member of an operation", "Values", "Default")
+
+        assert [name for names, *_ in operations for name in re.findall(r"\w+", names)] == list(specs.OPERATIONS)
+        assert {name for names, *_ in members for name in re.findall(r"\w+", names)} == set(transforms._MEMBERS)
+
+    def test_the_members_of_an_answer_are_the_ones_told(self) -> None:
+        """Where the sources of an output mapping begin."""
+        page = " ".join(read("docs/mappings.md").split())
+        *first, last = mappings.RESPONSE_MEMBERS
+
+        assert f"its paths begin with {', '.join(f'`{name}`' for name in first)} or `{last}`" in page
 
     def test_the_bounds_are_the_ones_that_are_told(self) -> None:
         """In words, where they are read."""
-        page = read("docs/calls.md")
+        page = " ".join(read("docs/mappings.md").split())
 
         assert f"`[0]` to `[{mappings.POSITION_MAX}]`" in page
         assert f"There may be {mappings.ENTRIES_MAX} entries" in page
+        assert f"a list of up to {transforms.OPERATIONS_MAX} operations" in page
+        assert f"object with up to {mappings.ENTRIES_MAX} members" in page
+        assert f"1 to {transforms.SEPARATOR_CHARACTERS_MAX} characters" in page
+        assert f"at most {mappings.TARGET_DEPTH_MAX} levels" in page
 
-    def test_the_example_compiles(self) -> None:
-        """Who copies it has a mapping."""
-        [example] = [text for text in fences("docs/calls.md", "json") if '"source"' in text]
+    def test_the_examples_compile(self) -> None:
+        """Who copies them has a mapping and transforms."""
+        entries, operations = (json.loads(text) for text in fences("docs/mappings.md", "json"))
 
-        assert len(mappings.compile_input_mapping(json.loads(example)).entries) == 3
+        assert len(mappings.compile_input_mapping(entries).entries) == 4
+        assert len(transforms.compile_transforms(operations).operations) == 4
 
 
 class TestCatalog:

@@ -447,6 +447,25 @@ class TestBounds:
             "transforms[0] (default): items[*].text is too much: what is rendered is larger than 1048576 characters"
         )
 
+    @pytest.mark.parametrize(
+        ("name", "spec"),
+        [
+            ("pass", None),
+            ("shift", {f"a{number}": "b" for number in range(200)}),
+            ("coalesce", {"a": ["b"] * 200}),
+            ("concat", {"sources": [{"value": ""}] * 200, "targetPath": "a"}),
+            ("delete", {"paths": ["a"] * 200}),
+            ("to_uppercase", {f"a{number}": {} for number in range(200)}),
+            ("uuid", {"a": {"version": 4}}),
+            ("timestamp", {"a": {"inputFormat": "$now", "outputFormat": "2006" * 25}}),
+        ],
+    )
+    def test_work_counts_also_where_nothing_comes_of_it(self, name: str, spec: Any) -> None:
+        """Looking for what is not there takes its time for every item."""
+        failed = failure_of({"items": [{}] * 70_000}, operation(name, spec, over="items"))
+
+        assert failed.endswith("what is rendered is larger than 1048576 characters")
+
     def test_extracting_and_walking_count_too(self) -> None:
         """Where no target can be named."""
         data = {"list": ["x" * 600_000]}

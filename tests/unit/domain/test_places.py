@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flowker.domain.paths import ALL, MISSING, InvalidPath
 from flowker.domain.places import (
+    STEP_COST,
     Draft,
     End,
     Step,
@@ -140,12 +141,12 @@ def test_a_whole_list_has_every_item(path: str, value: Any) -> None:
 
 
 def test_reading_tells_how_much_it_looks_at() -> None:
-    """Item by item of every `[*]`."""
+    """Step by step, and for every item of a `[*]`."""
     spent: list[int] = []
 
     parse_target("doc.items[*].tags[*]").read(DATA, spent.append)
 
-    assert spent == [4, 2]
+    assert spent == [STEP_COST * 6, STEP_COST * 4 * 3, STEP_COST * 2]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,8 @@ def test_a_draft_copies_each_container_once() -> None:
     for number in range(50):
         draft.put(("a", f"new{number}"), number)
 
-    assert spent == [100, 2]
+    assert spent[:4] == [STEP_COST * 3, 100, 2, STEP_COST * 3]
+    assert sum(spent) == 102 + 50 * STEP_COST * 3
     assert len(draft.value["a"]) == 150
 
 

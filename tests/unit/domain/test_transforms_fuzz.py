@@ -14,7 +14,8 @@ from flowker import jsontext
 from flowker.domain.changes import InvalidMapping
 from flowker.domain.kazaam import Occasion
 from flowker.domain.mappings import MappingFailed
-from flowker.domain.transforms import OPERATIONS, compile_transforms
+from flowker.domain.specs import OPERATIONS
+from flowker.domain.transforms import compile_transforms
 
 LISTS = 100_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 5_000
 

@@ -1,5 +1,6 @@
 """What is found of a definition: every refusal with its node or edge and its field, and what is hardly meant."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,13 +62,35 @@ class TestChecks:
         assert [checks(refuse, refusal) for refusal in refusals] == [None, None]
         assert noted == refusals
 
+    def test_an_error_that_is_translated_is_a_refusal(self) -> None:
+        """Of the strict ones too; any other error is none."""
+        noted: list[FlowkerError] = []
+
+        for bare in (Checks(noted.append), STRICT):
+            checks = bare.translating(ZeroError, no_nodes)
+            with contextlib.suppress(NoNodes):
+                assert checks(refuse, ZeroError("zero")) is None
+            with pytest.raises(ValueError, match="one"):
+                checks(refuse, ValueError("one"))
+
+        [refusal] = noted
+        assert refusal.message == "zero"
+
     def test_a_bug_is_no_finding(self) -> None:
         """Only refusals are noted."""
         with pytest.raises(ZeroDivisionError):
             Checks(lambda _: None)(divmod, 1, 0)
 
 
-def refuse(refusal: FlowkerError) -> None:
+def no_nodes(error: Exception) -> FlowkerError:
+    return NoNodes(str(error))
+
+
+class ZeroError(ValueError):
+    """What a check raises that knows no code; its text becomes the message of a refusal."""
+
+
+def refuse(refusal: Exception) -> None:
     raise refusal
 
 
@@ -169,6 +192,48 @@ class TestFindings:
                 ),
             ]
         )
+
+    @pytest.mark.parametrize(
+        ("data", "members"),
+        [
+            ({"action": "log", "level": "loud", "message": "{{a..b}}"}, ["level", "message"]),
+            ({"action": "emit_event", "eventType": "{{a..b}}", "payload": "{{a..b}}"}, ["eventType", "payload"]),
+            ({"action": "approval", "timeoutSeconds": 0, "onTimeout": "wait"}, ["timeoutSeconds", "onTimeout"]),
+            ({"action": "delay", "seconds": -1, "join": "some"}, ["join", "seconds"]),
+            ({"action": "set_output", "inputMapping": [7]}, ["inputMapping[0]"]),
+            ({"action": "fail", "transforms": [1], "inputMapping": [1]}, ["inputMapping", "transforms"]),
+            (
+                {"action": "transform", "inputMapping": [{}, 7], "transforms": [{}, {"operation": "pass"}, 7]},
+                ["inputMapping[0].source", "inputMapping[1]", "transforms[0].operation", "transforms[2]"],
+            ),
+        ],
+    )
+    def test_every_member_of_an_action_is_looked_at(self, data: dict[str, Any], members: list[str]) -> None:
+        """And every entry of its mappings and transforms."""
+        nodes = [START, {**TELL, "data": data}]
+
+        assert [field for _, field in found(nodes, [edge("start", "tell")])] == [
+            f"nodes[1].data.{member}" for member in members
+        ]
+
+    def test_every_entry_of_a_mapping_is_looked_at(self) -> None:
+        """Overlaps count between entries that are sound; a source of an answer has to lie in it."""
+        overlapping = [{"source": "a", "target": "x"}, {"source": "b", "target": "x.y"}]
+        beside = [{"source": "workflow.a", "target": "a"}, {}, {"source": "body", "target": "b"}, {"source": "x"}]
+
+        fields = [
+            field
+            for _, field in found(
+                [START, calling(inputMapping=overlapping, outputMapping=beside)], [edge("start", "call")]
+            )
+        ]
+
+        assert fields == [
+            "nodes[1].data.inputMapping[1].target",
+            "nodes[1].data.outputMapping[1].source",
+            "nodes[1].data.outputMapping[3].target",
+            "nodes[1].data.outputMapping[0].source",
+        ]
 
     @pytest.mark.parametrize(
         ("data", "code", "member"),
