@@ -60,6 +60,49 @@ def test_the_query_is_appended(call_to: CallTo) -> None:
     assert str(request.url) == f"{BASE}/find?{encoded}"
 
 
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        ("c-1", "c-1"),
+        ("a/b?c=d#e", "a%2Fb%3Fc%3Dd%23e"),
+        ("é {x}", "%C3%A9%20%7Bx%7D"),
+        (12345678901234567890, "12345678901234567890"),
+        (Decimal("1.50"), "1.50"),
+        (True, "true"),
+    ],
+)
+def test_parameters_of_the_path_come_from_the_input(call_to: CallTo, value: Any, encoded: str) -> None:
+    """Each stays one segment, whatever is in it, and is not sent a second time in the body."""
+    call = call_to(BASE, path="customers/{id}/of/{id}?via={channel}", input={"id": value, "channel": "web", "a": 1})
+
+    request = prepare(call)
+
+    assert str(request.url) == f"{BASE}/customers/{encoded}/of/{encoded}?via=web"
+    assert request.body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("value", ["", None, [], ["x"], {}, {"a": 1}, "..", ".", "../admin", "%2e%2e", "x" * 1001])
+def test_a_parameter_that_is_no_segment_is_refused(call_to: CallTo, value: Any) -> None:
+    """It would call something else than was meant."""
+    with pytest.raises(CallRefused):
+        prepare(call_to(BASE, path="customers/{id}", input={"id": value}))
+
+
+def test_a_missing_parameter_is_named(call_to: CallTo) -> None:
+    """The author knows what to map."""
+    with pytest.raises(CallRefused, match="the input has no customer-id, which the path wants"):
+        prepare(call_to(BASE, path="customers/{customer-id}", input={"id": 1}))
+
+
+@pytest.mark.parametrize("path", ["{{id}}", "{}", "{1}", "{a b}", "{id", "id}"])
+def test_other_braces_are_text(call_to: CallTo, path: str) -> None:
+    """They are percent-encoded like everything else."""
+    request = prepare(call_to(BASE, path=path, input={"id": 1}))
+
+    assert request.url.path == f"/v1/{path}"
+    assert request.body == b'{"id":1}'
+
+
 def test_headers_have_an_order_of_precedence(call_to: CallTo) -> None:
     """The configuration and the input over what is usual; ours over everything."""
     config = {"headers": {"X-Tenant": "t1", "accept": "text/csv", "Authorization": "Custom x"}}
