@@ -22,6 +22,8 @@ from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import Tallies
+from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.executors.connectivity import Connectivity
 from flowker.http.contract import DocumentError
@@ -85,6 +87,8 @@ def create() -> ASGIApp:
 def build(settings: Settings, clock: Clock | None = None) -> Service:
     """Put a service together from its settings."""
     clock = clock or SystemClock()
+    tallies = Tallies()
+    breakers = Breakers()
     store = Store(settings.database_url, queue_max=settings.write_queue_max)
     caller = Caller(egress_allow=settings.egress_networks)
     vault = open_vault(settings)
@@ -92,8 +96,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     engine = EmbeddedEngine(
         store,
         definitions,
-        Steps(store, vault, caller, clock),
+        Steps(store, vault, caller, clock, breakers, tallies),
         clock,
+        tallies,
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
     )
@@ -101,12 +106,14 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     context = Context(
         store=store,
         engine=engine,
-        accepting=Accepting(store, engine, clock),
+        accepting=Accepting(store, engine, clock, tallies),
         definitions=definitions,
         routes=Routes(store),
         refusals=refusals,
         vault=vault,
         connectivity=Connectivity(caller),
+        breakers=breakers,
+        tallies=tallies,
         verifier=Verifier(store),
         clock=clock,
         version=settings.version,

@@ -89,6 +89,15 @@ class WorkflowList(TypedDict):
     hasMore: bool
 
 
+class WorkflowFinding(TypedDict):
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    nodeId: str | None
+    edgeId: str | None
+    field: str | None
+
+
 class ExecuteInput(TypedDict):
     inputData: dict[str, Any]
 
@@ -102,6 +111,33 @@ class ExecutionStatus(TypedDict):
     startedAt: str
     completedAt: str | None
     errorMessage: str | None
+
+
+class ExecutionAttempt(TypedDict):
+    number: int
+    startedAt: str
+    durationMs: int | None
+    statusCode: int | None
+    outcome: Literal["running", "succeeded", "failed", "unknown"]
+    errorMessage: str | None
+
+
+class CancelInput(TypedDict):
+    reason: NotRequired[str]
+
+
+class SignalInput(TypedDict):
+    decision: Literal["approved", "rejected"]
+    comment: NotRequired[str]
+
+
+class ApprovalDecision(TypedDict):
+    executionId: str
+    nodeId: str
+    decision: Literal["approved", "rejected"]
+    comment: str | None
+    decidedAt: str
+    decidedBy: str
 
 
 class ExecutionList(TypedDict):
@@ -398,7 +434,29 @@ class HashChainVerification(TypedDict):
     message: str
 
 
+class WorkflowValidation(TypedDict):
+    valid: bool
+    findings: list[WorkflowFinding]
+
+
+class ExecutionStep(TypedDict):
+    nodeId: str
+    stepName: str
+    nodeType: Literal["executor", "conditional", "action"]
+    status: Literal["pending", "running", "waiting", "completed", "failed", "skipped"]
+    attempts: list[ExecutionAttempt]
+    nextAttemptAt: str | None
+    startedAt: str | None
+    completedAt: str | None
+    durationMs: int | None
+    errorMessage: str | None
+
+
 class DashboardWorkflowSummary(TypedDict):
     total: int
     active: int
     byStatus: list[DashboardWorkflowCount]
+
+
+class ExecutionStepList(TypedDict):
+    items: list[ExecutionStep]

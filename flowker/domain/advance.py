@@ -7,27 +7,36 @@ the state that the process which wrote them had; `state.open` is then what is le
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flowker.domain.actions import SetOutputAction
+from flowker.domain.actions import ApprovalAction, SetOutputAction
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
 from flowker.domain.executions import (
     TERMINAL,
+    Aborted,
     Accepted,
+    Cancelled,
+    Decided,
     Event,
     Outcome,
     Postponed,
+    Reopened,
     Run,
     Settled,
+    Started,
     State,
 )
 from flowker.domain.nodes import Conditional
 from flowker.domain.workflows import Edge, Plan
 
+CIRCUIT_OPEN = "FLK-0507"
+
+CANCELLED = "FLK-0510: the execution was cancelled"
+
 
 def begin(plan: Plan, event: Accepted) -> State:
     """The state of an execution that was just accepted; `open` holds its first nodes."""
     execution = {"id": event.execution_id, "workflowId": event.workflow_id, "startedAt": event.started_at}
-    state = State({"execution": execution, "workflow": event.input})
+    state = State({"execution": execution, "workflow": event.input}, limited_from=event.started_at)
     _decide_edges(plan, state, plan.trigger, None)
     _spread(plan, state, plan.trigger, event.started_at)
     _finish_if_done(state)
@@ -37,20 +46,14 @@ def begin(plan: Plan, event: Accepted) -> State:
 def advance(plan: Plan, state: State, event: Event) -> tuple[State, list[Run]]:
     """The state after `event`, and the runs that it newly asks for.
 
-    A terminal state never changes. An outcome of a node that is not open (it came twice, or too late) is ignored.
+    A terminal state changes only when an operator reopens what failed. An outcome of a node that is not open (it came
+    twice, or too late) is ignored.
     """
-    if state.status in TERMINAL or isinstance(event, Accepted):
+    if _is_void(state, event):
         return state, []
     known = state.open
     state = state.copy()
-    if isinstance(event, Settled):
-        for outcome in event.outcomes:
-            if outcome.node_id in state.open:
-                _settle(plan, state, outcome, event.at)
-    elif isinstance(event, Postponed):
-        _postpone(state, event)
-    else:
-        _abort(state, event.error)
+    _apply(plan, state, event)
     _finish_if_done(state)
     return state, [run for node_id, run in state.open.items() if known.get(node_id) != run]
 
@@ -67,21 +70,55 @@ def fold(plan: Plan, events: Iterable[Event]) -> State:
     return state
 
 
+def is_limited(plan: Plan, state: State) -> bool:
+    """Whether the time limit counts: not while somebody is asked for a decision."""
+    return not any(_is_approval(plan, node_id) for node_id in state.open)
+
+
+def _is_void(state: State, event: Event) -> bool:
+    if isinstance(event, Reopened):
+        return state.status != "failed"
+    return isinstance(event, Accepted) or state.status in TERMINAL
+
+
+def _apply(plan: Plan, state: State, event: Event) -> None:
+    if isinstance(event, Settled):
+        for outcome in event.outcomes:
+            if outcome.node_id in state.open:
+                _settle(plan, state, outcome, event.at)
+    elif isinstance(event, Started):
+        _note_tried(state, {node_id: attempt for node_id, attempt in event.calls if node_id in state.open})
+    elif isinstance(event, Postponed):
+        _postpone(state, event)
+    elif isinstance(event, Aborted):
+        _fail(state, event.error)
+        state.open = {}
+    elif isinstance(event, Decided):
+        _decide_approval(plan, state, event)
+    elif isinstance(event, Cancelled):
+        _fail(state, CANCELLED)
+        _give_up_waits(plan, state, event.at)
+    elif isinstance(event, Reopened):
+        _reopen(plan, state, event.at)
+
+
 def _settle(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     node_id = outcome.node_id
     del state.open[node_id]
-    _note_outcome(plan, state, outcome)
+    _note_outcome(plan, state, outcome, at)
     _decide_edges(plan, state, node_id, outcome)
     # Before the failure is known nothing may start: a join that this node's edges decide would run.
     if outcome.status == "failed" and not _error_edge_taken(plan, state, node_id):
-        _fail(state, f"FLK-0504: node {node_id} failed: {outcome.error}")
+        _fail(state, _failure(plan, outcome))
     _spread(plan, state, node_id, at)
     if state.error is not None:
-        _give_up_waits(state, at)
+        _give_up_waits(plan, state, at)
 
 
-def _note_outcome(plan: Plan, state: State, outcome: Outcome) -> None:
+def _note_outcome(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     state.outcomes[outcome.node_id] = outcome
+    if _is_approval(plan, outcome.node_id):
+        state.limited_from = at
     if outcome.output is not None or outcome.status == "completed":
         state.context[outcome.node_id] = outcome.output
     if outcome.status == "completed" and isinstance(plan.nodes[outcome.node_id].behaviour, SetOutputAction):
@@ -105,12 +142,32 @@ def _spread(plan: Plan, state: State, node_id: str, at: str) -> None:
                 _decide_edges(plan, state, edge.target, skipped)
                 decided.append(edge.target)
             elif decision == "start" and state.error is None:
-                state.open[edge.target] = Run(edge.target)
+                first = state.tried.get(edge.target, 0) + 1
+                state.open[edge.target] = Run(edge.target, first, first=first)
 
 
 def _postpone(state: State, event: Postponed) -> None:
-    if state.open.pop(event.node_id, None) is not None and state.error is None:
-        state.open[event.node_id] = Run(event.node_id, event.attempt, event.not_before)
+    run = state.open.pop(event.node_id, None)
+    if run is None:
+        return
+    # Counted down where the attempt that was begun could not be made: it is made under its number later.
+    _note_tried(state, {event.node_id: event.attempt - 1})
+    if state.error is None:
+        state.open[event.node_id] = Run(event.node_id, event.attempt, event.not_before, run.first)
+
+
+def _decide_approval(plan: Plan, state: State, event: Decided) -> None:
+    run = state.open.get(event.node_id)
+    if run is not None:
+        output = {
+            "action": "approval",
+            "decision": event.decision,
+            "comment": event.comment,
+            "decidedAt": event.at,
+            "decidedBy": event.actor.id or event.actor.type,
+        }
+        outcome = Outcome(event.node_id, "completed", output, attempts=run.attempt, executed_at=event.at)
+        _settle(plan, state, outcome, event.at)
 
 
 def _decide(plan: Plan, state: State, node_id: str) -> str:
@@ -132,6 +189,7 @@ def _is_taken(plan: Plan, state: State, edge: Edge, outcome: Outcome | None) -> 
     try:
         return edge.condition.evaluate(state.context)
     except ConditionError as error:
+        state.unclear += (edge.id,)
         _fail(state, f"FLK-0504: the condition of edge {edge.id} cannot be evaluated: {error}")
         return False
 
@@ -144,17 +202,20 @@ def _handle_matches(plan: Plan, edge: Edge, outcome: Outcome) -> bool:
         return (edge.handle == "error") == (outcome.status == "failed")
     if outcome.status == "failed":
         return False
-    if isinstance(behaviour, Conditional) and edge.handle is not None:
-        return _branch_taken(outcome.output) == edge.handle
-    return True
-
-
-def _branch_taken(output: Mapping[str, Any]) -> str:
-    return str(output["branchTaken"])
+    branch = _BRANCHES.get(type(behaviour))
+    return edge.handle is None or branch is None or outcome.output[branch] == edge.handle
 
 
 def _error_edge_taken(plan: Plan, state: State, node_id: str) -> bool:
     return any(edge.handle == "error" and state.taken.get(edge.id, False) for edge in plan.outgoing.get(node_id, ()))
+
+
+def _failure(plan: Plan, outcome: Outcome) -> str:
+    """What the execution says of a failed node; a call may have failed with a code of its own."""
+    code, error = "FLK-0504", outcome.error or ""
+    if isinstance(plan.nodes[outcome.node_id].behaviour, ExecutorCall) and error.startswith(f"{CIRCUIT_OPEN}: "):
+        code, error = CIRCUIT_OPEN, error.removeprefix(f"{CIRCUIT_OPEN}: ")
+    return f"{code}: node {outcome.node_id} failed: {error}"
 
 
 def _fail(state: State, error: str) -> None:
@@ -163,19 +224,66 @@ def _fail(state: State, error: str) -> None:
         state.error = error
 
 
-def _give_up_waits(state: State, at: str) -> None:
+def _give_up_waits(plan: Plan, state: State, at: str) -> None:
     """What waits is given up; what runs may end, a further attempt whose time has come included."""
-    state.open = {
-        node_id: run for node_id, run in state.open.items() if run.not_before is None or run.not_before <= at
-    }
+    waiting = [node_id for node_id, run in state.open.items() if _waits(run, at)]
+    if any(_is_approval(plan, node_id) for node_id in waiting):
+        # The time limit stood still. What runs has the whole of it, and is not cut off at once.
+        state.limited_from = at
+    for node_id in waiting:
+        del state.open[node_id]
 
 
-def _abort(state: State, error: str) -> None:
-    if state.error is None:
-        state.error = error
-    state.open = {}
+def _waits(run: Run, at: str) -> bool:
+    return run.not_before is not None and run.not_before > at
+
+
+def _note_tried(state: State, attempts: Mapping[str, int]) -> None:
+    """Keep how many attempts were made: should the node be given up and start again one day, they are counted on."""
+    state.tried = {**state.tried, **attempts}
+
+
+def _reopen(plan: Plan, state: State, at: str) -> None:
+    """Forget what failed and what was skipped, and start again whatever is then decided and has no outcome.
+
+    Edges that were decided by what completed, or by a failure that an `error` edge took over, stay as they are.
+    """
+    state.error, state.status, state.limited_from = None, "running", at
+    unclear, state.unclear = state.unclear, ()
+    for outcome in [one for one in state.outcomes.values() if _is_forgotten(plan, state, one)]:
+        _forget(plan, state, outcome)
+    decided = [plan.trigger, *state.outcomes]
+    for source in decided:
+        for edge in plan.outgoing.get(source, ()):
+            if edge.id in unclear:
+                state.taken[edge.id] = _is_taken(plan, state, edge, state.outcomes.get(source))
+    for source in decided:
+        _spread(plan, state, source, at)
+
+
+def _is_forgotten(plan: Plan, state: State, outcome: Outcome) -> bool:
+    if outcome.status == "failed":
+        return not _error_edge_taken(plan, state, outcome.node_id)
+    return outcome.status == "skipped"
+
+
+def _forget(plan: Plan, state: State, outcome: Outcome) -> None:
+    del state.outcomes[outcome.node_id]
+    state.context.pop(outcome.node_id, None)
+    for edge in plan.outgoing.get(outcome.node_id, ()):
+        state.taken.pop(edge.id, None)
+    if outcome.status == "failed":
+        _note_tried(state, {outcome.node_id: outcome.attempts})
+
+
+def _is_approval(plan: Plan, node_id: str) -> bool:
+    return isinstance(plan.nodes[node_id].behaviour, ApprovalAction)
 
 
 def _finish_if_done(state: State) -> None:
     if not state.open:
         state.status = "completed" if state.error is None else "failed"
+
+
+_BRANCHES: Mapping[type[Any], str] = {Conditional: "branchTaken", ApprovalAction: "decision"}
+"""What of its output the handle of an edge is compared with."""

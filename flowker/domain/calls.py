@@ -4,21 +4,16 @@ A call goes through a provider configuration, or through an endpoint of an execu
 method and path itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from flowker.domain.actions import InvalidMember
-from flowker.domain.errors import (
-    InvalidInputMapping,
-    InvalidNodeData,
-    InvalidOutputMapping,
-    InvalidTransforms,
-    ProviderConfigurationUnusable,
-    UnknownExecutor,
-)
-from flowker.domain.mappings import InputMapping, InvalidMapping, compile_input_mapping
+from flowker.domain.actions import InvalidMember, check_members
+from flowker.domain.checks import STRICT, Checks
+from flowker.domain.errors import ProviderConfigurationUnusable, UnknownExecutor
+from flowker.domain.mappings import ValueMapping
+from flowker.domain.preparing import NO_PREPARATION, Preparation, compile_output, compile_preparation
 from flowker.domain.retries import RetryPolicy, compile_retry
 from flowker.domain.webhooks import METHODS
 
@@ -48,38 +43,32 @@ class ExecutorCall:
     retry: RetryPolicy
     success_status_codes: frozenset[int] | None
     static_input: Mapping[str, Any]
-    input_mapping: InputMapping | None = None
+    preparation: Preparation = NO_PREPARATION
     endpoint: EndpointName | None = None
     validate_input: bool = False
+    output_mapping: ValueMapping | None = None
 
 
-def compile_call(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> ExecutorCall:
+def compile_call(
+    data: Mapping[str, Any], where: str, executors: Mapping[str, str], checks: Checks = STRICT
+) -> ExecutorCall:
     """Compile the data of an executor node; `executors` maps each executor of the catalog to its provider."""
-    refuse_mappings(data, where, ("outputMapping", "transforms"))
-    try:
-        endpoint = _endpoint(data)
-        return ExecutorCall(
-            _executor_id(data, where, executors, endpoint),
-            _provider_configuration_id(data, where),
-            _method(data),
-            _path(data),
-            _timeout_s(data),
-            _retry(data),
-            _success_status_codes(data),
-            {name: value for name, value in data.items() if name not in _MEMBERS},
-            _input_mapping(data, where),
-            endpoint,
-            _validate_input(data),
-        )
-    except InvalidMember as error:
-        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
-
-
-def refuse_mappings(data: Mapping[str, Any], where: str, members: Iterable[str]) -> None:
-    """What is not there yet is refused, since ignoring it would send something else."""
-    for member in members:
-        if data.get(member) not in _NOTHING:
-            raise MAPPINGS[member](fields={f"{where}.{member}": "is not supported by this version"})
+    checks = check_members(checks, where)
+    endpoint = checks(_endpoint, data)
+    return ExecutorCall(
+        checks(_executor_id, data, where, executors),
+        checks(_provider_configuration_id, data, where),
+        checks(_method, data),
+        checks(_path, data),
+        checks(_timeout_s, data),
+        checks(_retry, data),
+        checks(_success_status_codes, data),
+        {name: value for name, value in data.items() if name not in _MEMBERS},
+        compile_preparation(data, where, checks),
+        endpoint,
+        checks(_validate_input, data),
+        compile_output(data, where, checks),
+    )
 
 
 def is_number(value: Any) -> bool:
@@ -125,10 +114,9 @@ def _endpoint(data: Mapping[str, Any]) -> EndpointName | None:
     return EndpointName(str(configuration_id), str(name))
 
 
-def _executor_id(
-    data: Mapping[str, Any], where: str, executors: Mapping[str, str], endpoint: EndpointName | None
-) -> str:
+def _executor_id(data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> str:
     executor_id = data.get("executorId")
+    endpoint = _endpoint(data)
     if endpoint is not None and (executor_id is None or executor_id == ENDPOINT_EXECUTOR):
         return ENDPOINT_EXECUTOR
     if not isinstance(executor_id, str):
@@ -197,21 +185,4 @@ def _success_status_codes(data: Mapping[str, Any]) -> frozenset[int] | None:
     return frozenset(codes)
 
 
-def _input_mapping(data: Mapping[str, Any], where: str) -> InputMapping | None:
-    entries = data.get("inputMapping")
-    if entries in _NOTHING:
-        return None
-    try:
-        return compile_input_mapping(entries)
-    except InvalidMapping as error:
-        raise InvalidInputMapping(fields={f"{where}.inputMapping{error.place}": str(error)}) from None
-
-
-_NOTHING: Sequence[Any] = (None, [], {})
 _UNSAID: Sequence[Any] = (None, "")
-
-MAPPINGS: Mapping[str, type[InvalidInputMapping | InvalidOutputMapping | InvalidTransforms]] = {
-    "inputMapping": InvalidInputMapping,
-    "outputMapping": InvalidOutputMapping,
-    "transforms": InvalidTransforms,
-}

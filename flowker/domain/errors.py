@@ -462,6 +462,36 @@ class IdempotencyKeyMissing(FlowkerError):
     message = "The Idempotency-Key header is missing."
 
 
+class ExecutionEnded(FlowkerError):
+    code = "FLK-0511"
+    message = "The execution has ended."
+
+
+class ExecutionNotFailed(FlowkerError):
+    code = "FLK-0512"
+    message = "Only an execution that has failed can be continued."
+
+
+class ApprovalNotFound(FlowkerError):
+    code = "FLK-0513"
+    message = "The execution has no approval node with this id."
+
+
+class ApprovalNotReached(FlowkerError):
+    code = "FLK-0514"
+    message = "The execution does not wait for this approval yet."
+
+
+class ApprovalConflict(FlowkerError):
+    code = "FLK-0515"
+    message = "The approval was decided otherwise before."
+
+
+class ApprovalOver(FlowkerError):
+    code = "FLK-0516"
+    message = "The execution no longer waits for this approval."
+
+
 class AuditEventNotFound(FlowkerError):
     code = "FLK-0600"
     message = "No audit event has this id."

@@ -5,12 +5,16 @@ Events are what the journal stores; the state is their fold (`flowker.domain.adv
 State of an execution, checked against `Status` by a test of docs/executions.md:
 
     running ──► completed
-       └──────► failed
+     │   ▲
+     ▼   │ retried by an operator
+     failed
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from flowker.domain.audit import Actor
 
 Status = Literal["pending", "running", "completed", "failed"]
 
@@ -18,10 +22,15 @@ TERMINAL: frozenset[Status] = frozenset({"completed", "failed"})
 
 OutcomeStatus = Literal["completed", "failed", "skipped"]
 
+Decision = Literal["approved", "rejected"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a node ended. `attempts` counts the attempts made, 0 for a skipped node."""
+    """How a node ended. `attempts` counts the attempts made, 0 for a skipped node.
+
+    `status_code` is what the far side of a call answered.
+    """
 
     node_id: str
     status: OutcomeStatus
@@ -30,6 +39,7 @@ class Outcome:
     attempts: int = 1
     executed_at: str = ""
     duration_ms: int = 0
+    status_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,25 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """Calls of nodes were about to be made: (node id, number of the attempt). Only counts them."""
+
+    at: str
+    calls: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call that was made for a node; without a duration it is under way."""
+
+    number: int
+    started_at: str
+    duration_ms: int | None = None
+    status_code: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """Nodes ended, in this order; one commit wrote them all."""
 
@@ -53,11 +82,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """A node goes on at a time: a delay elapses, or a further attempt is made."""
+    """A node goes on at a time: a delay or an approval's time elapses, or a further attempt is made.
+
+    `made` is the attempt that failed before, if one was made.
+    """
 
     node_id: str
     not_before: str
     attempt: int
+    made: Attempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +101,54 @@ class Aborted:
     error: str
 
 
-Event = Accepted | Settled | Postponed | Aborted
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody wants the execution to end: nothing new starts, what is under way may end."""
+
+    at: str
+    actor: Actor
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """Somebody wants a failed execution to go on from where it failed; `error` is what it had failed with."""
+
+    at: str
+    actor: Actor
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Somebody decided about an approval."""
+
+    at: str
+    node_id: str
+    decision: Decision
+    comment: str | None
+    actor: Actor
+
+
+Event = Accepted | Started | Settled | Postponed | Aborted | Cancelled | Reopened | Decided
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Command: run this attempt (from 1) of a node, not before a time if one is given."""
+    """Command: run this attempt (from 1) of a node, not before a time if one is given.
+
+    `first` is the attempt that the node's patience counts from: a retry by an operator renews it.
+    """
 
     node_id: str
     attempt: int = 1
     not_before: str | None = None
+    first: int = 1
+
+    @property
+    def tries(self) -> int:
+        """The number of this attempt for the node's retry policy."""
+        return self.attempt - self.first + 1
 
 
 @dataclass(slots=True)
@@ -85,7 +156,8 @@ class State:
     """What is known of an execution after some of its events.
 
     `context` is what conditions and templates see; `open` holds the nodes that are running or waiting; `taken` says
-    of each decided edge whether it was taken.
+    of each decided edge whether it was taken, `unclear` names those whose condition could not be evaluated. The time
+    limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one.
     """
 
     context: dict[str, Any]
@@ -94,47 +166,30 @@ class State:
     taken: dict[str, bool] = field(default_factory=dict)
     status: Status = "running"
     error: str | None = None
+    limited_from: str = ""
+    unclear: tuple[str, ...] = ()
+    tried: Mapping[str, int] = field(default_factory=dict)
 
     def copy(self) -> "State":
         return State(
-            dict(self.context), dict(self.open), dict(self.outcomes), dict(self.taken), self.status, self.error
+            dict(self.context),
+            dict(self.open),
+            dict(self.outcomes),
+            dict(self.taken),
+            self.status,
+            self.error,
+            self.limited_from,
+            self.unclear,
+            self.tried,
         )
 
     @property
     def steps_done(self) -> int:
         return len(self.outcomes)
 
-
-def encode_event(event: Event) -> tuple[str, dict[str, Any]]:
-    """The journal's kind and payload of an event."""
-    if isinstance(event, Settled):
-        return "settled", {"at": event.at, "outcomes": [_encode_outcome(outcome) for outcome in event.outcomes]}
-    if isinstance(event, Postponed):
-        return "postponed", {"node": event.node_id, "notBefore": event.not_before, "attempt": event.attempt}
-    if isinstance(event, Aborted):
-        return "aborted", {"at": event.at, "error": event.error}
-    return "accepted", {
-        "execution": event.execution_id,
-        "workflow": event.workflow_id,
-        "startedAt": event.started_at,
-        "trigger": event.trigger,
-        "input": event.input,
-    }
-
-
-def decode_event(kind: str, payload: Mapping[str, Any]) -> Event:
-    """The event of a journal entry; raises ValueError for a kind that this version does not know."""
-    if kind == "settled":
-        return Settled(payload["at"], tuple(_decode_outcome(outcome) for outcome in payload["outcomes"]))
-    if kind == "postponed":
-        return Postponed(payload["node"], payload["notBefore"], payload["attempt"])
-    if kind == "aborted":
-        return Aborted(payload["at"], payload["error"])
-    if kind == "accepted":
-        return Accepted(
-            payload["execution"], payload["workflow"], payload["startedAt"], payload["trigger"], payload["input"]
-        )
-    raise ValueError(f"the journal has an event of an unknown kind: {kind}")
+    def has_begun(self, node_id: str) -> bool:
+        """Whether an open node has made an attempt: its process may have died before it could tell how that ended."""
+        return self.tried.get(node_id, 0) >= self.open[node_id].first
 
 
 def final_output(state: State) -> Any:
@@ -152,27 +207,3 @@ def _without_delivery_headers(input_: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(delivery, Mapping) or "headers" not in delivery:
         return input_
     return {**input_, "_webhook": {name: value for name, value in delivery.items() if name != "headers"}}
-
-
-def _encode_outcome(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "node": outcome.node_id,
-        "status": outcome.status,
-        "output": outcome.output,
-        "error": outcome.error,
-        "attempts": outcome.attempts,
-        "executedAt": outcome.executed_at,
-        "durationMs": outcome.duration_ms,
-    }
-
-
-def _decode_outcome(payload: Mapping[str, Any]) -> Outcome:
-    return Outcome(
-        payload["node"],
-        payload["status"],
-        payload["output"],
-        payload["error"],
-        payload["attempts"],
-        payload["executedAt"],
-        payload["durationMs"],
-    )

@@ -1,6 +1,6 @@
 """The shape of a workflow: which nodes a run can reach, what leads where, and whether it is free of cycles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -39,18 +39,18 @@ def reachable(start: str, outgoing: Mapping[str, Sequence[Edge]]) -> frozenset[s
     return frozenset(seen)
 
 
-def find_cycle(nodes: Iterable[str], outgoing: Mapping[str, Sequence[Edge]]) -> list[str]:
-    """The nodes of one cycle in the order of its edges, or an empty list.
+def find_cycles(nodes: Iterable[str], outgoing: Mapping[str, Sequence[Edge]]) -> Iterator[list[str]]:
+    """Cycles without a node in common, each with its nodes in the order of its edges; every cycle meets one of them.
 
     Depth-first with an explicit stack: a definition's depth is bounded by its node count, not by the interpreter.
     """
     finished: set[str] = set()
     for root in nodes:
-        if root not in finished:
+        while root not in finished:
             cycle = _find_cycle_from(root, outgoing, finished)
             if cycle:
-                return cycle
-    return []
+                finished.update(cycle)
+                yield cycle
 
 
 def _find_cycle_from(root: str, outgoing: Mapping[str, Sequence[Edge]], finished: set[str]) -> list[str]:

@@ -1,16 +1,51 @@
-"""Mappings: which values of an execution's context become the input of a call, and under which names.
+"""Mappings: which values of a context go where, in the input of a call or in the output of a node.
 
-A mapping is a list of entries `{source, target, required?}`. It is compiled when its workflow is saved; what compiles
-fails for one reason only when it runs: for what the data do not have, or have too much of.
+A mapping is a list of entries `{source, target, required?, transformation?}`. It is compiled when its workflow is
+saved; what compiles fails for one reason only when it runs: for what the data do not have, or have too much of.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
+from flowker.domain.changes import (
+    NOW,
+    TEXT_CHANGES,
+    InvalidMapping,
+    TextChange,
+    change_value,
+    compile_reformat,
+    compile_text_change,
+    refuse_others,
+)
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.paths import ALL, MISSING, InvalidPath, Path, parse_path
+from flowker.domain.places import (
+    POSITION_MAX,
+    TARGET_DEPTH_MAX,
+    Draft,
+    Place,
+    Unfit,
+    find_overlap,
+    misfit_of_target,
+    parse_target,
+)
 from flowker.domain.templates import Budget, RenderedTooLarge
+
+__all__ = [
+    "ENTRIES_MAX",
+    "PATH_CHARACTERS_MAX",
+    "POSITION_MAX",
+    "RESPONSE_MEMBERS",
+    "TARGET_DEPTH_MAX",
+    "Entry",
+    "InvalidMapping",
+    "MappingFailed",
+    "ValueMapping",
+    "compile_input_mapping",
+    "compile_output_mapping",
+    "compile_path_at",
+]
 
 ENTRIES_MAX = 200
 """More than the largest message of a payment has fields that anybody maps one by one."""
@@ -18,145 +53,169 @@ ENTRIES_MAX = 200
 PATH_CHARACTERS_MAX = 500
 """As long as the condition of an edge; a failed entry repeats its path in the step's error."""
 
-TARGET_DEPTH_MAX = 16
-"""Together with the deepest value that can be read it stays far from the recursion limit of what encodes it."""
+RESPONSE_MEMBERS = ("status", "status_text", "url", "headers", "body")
+"""Of an answer to a call: what the sources of an output mapping begin with."""
 
-POSITION_MAX = 99
-"""Of an item in a list. The items before it are filled with null: a typing error must not fill the memory."""
+_Parsed = TypeVar("_Parsed", Path, Place)
 
-NAME_CHARACTERS_MAX = 50
-"""Of an unexpected member, in a refusal: enough to recognise it."""
-
-_Target: TypeAlias = tuple[str | int, ...]
-"""Names of members, and positions in lists."""
-
-_MEMBERS = ("source", "target", "required")
-
-
-class InvalidMapping(ValueError):
-    """What is wrong with a mapping: `place` says where (`[2].target`, nothing for the whole), the message why."""
-
-    def __init__(self, place: str, reason: str) -> None:
-        self.place = place
-        super().__init__(reason)
+_MEMBERS = ("source", "target", "required", "transformation")
 
 
 class MappingFailed(Exception):
-    """The data do not have what an entry needs; the message names the entry, the path and the reason."""
+    """The data do not have what a mapping or a transform needs; the message names entry, path and reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The value at `source` becomes the one at `target`."""
+    """The value at `source`, changed if it is to be, becomes the one at `target`."""
 
     source: Path
-    target: _Target
+    target: Place
     required: bool
+    change: TextChange | None = None
+    default: Any = MISSING
+    """What stands for a source that is not there."""
+
+    def read(self, context: Mapping[str, Any], budget: Budget) -> Any:
+        """The value for the target, or `MISSING`. Raises `Unfit`, or `RenderedTooLarge`."""
+        value = budget.read(self.source, context)
+        if value is MISSING:
+            if self.required:
+                raise Unfit(f"the required source {self.source.text} is missing")
+            if self.default is not MISSING:
+                budget.spend_on(self.default)
+            return self.default
+        return value if self.change is None else self._changed(self.change, value, budget)
+
+    def _changed(self, change: TextChange, value: Any, budget: Budget) -> Any:
+        try:
+            return change_value(change, value, budget.spend)
+        except Unfit as error:
+            raise Unfit(f"{self.source.text} does not fit its transformation: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
-class InputMapping:
-    """The entries in the order of the definition; no target lies within another."""
+class ValueMapping:
+    """The entries in the order of the definition; no target lies within another. `member` has them in the node."""
 
+    member: str
     entries: tuple[Entry, ...]
 
     def apply(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """The mapped input, or `MappingFailed`. A source that is not there leaves its target out."""
-        mapped: dict[str, Any] = {}
+        """The mapped object, or `MappingFailed`. A source that is not there leaves its target out."""
         budget = Budget()
+        draft = Draft({}, budget.spend)
         for index, entry in enumerate(self.entries):
             try:
-                value = budget.read(entry.source, context)
+                draft.put(entry.target.steps, entry.read(context, budget))
             except RenderedTooLarge as error:
-                raise MappingFailed(f"inputMapping[{index}]: {entry.source.text} is too much: {error}") from None
-            if value is not MISSING:
-                _put(mapped, entry.target, value)
-            elif entry.required:
-                raise MappingFailed(f"inputMapping[{index}]: the required source {entry.source.text} is missing")
+                reason = f"{entry.source.text} is too much: {error}"
+                raise MappingFailed(f"{self.member}[{index}]: {reason}") from None
+            except Unfit as error:
+                raise MappingFailed(f"{self.member}[{index}]: {error}") from None
+        mapped: dict[str, Any] = draft.value
         return mapped
 
 
-def compile_input_mapping(entries: Any) -> InputMapping:
-    """Compile the `inputMapping` of a node, or raise `InvalidMapping`."""
+def compile_input_mapping(entries: Any, checks: Checks = STRICT) -> ValueMapping:
+    """Compile an `inputMapping`, or raise `InvalidMapping`."""
+    return _compile("inputMapping", entries, checks)
+
+
+def compile_output_mapping(entries: Any, checks: Checks = STRICT) -> ValueMapping:
+    """Compile an `outputMapping`, whose sources lie in the answer to the call, or raise `InvalidMapping`."""
+    mapping = _compile("outputMapping", entries, checks)
+    for index, entry in enumerate(mapping.entries):
+        checks(_check_source_of_answer, entry, f"[{index}].source")
+    return mapping
+
+
+def _check_source_of_answer(entry: Entry | None, place: str) -> None:
+    if entry is not None and entry.source.segments and entry.source.root not in RESPONSE_MEMBERS:
+        raise InvalidMapping(place, f"must begin with one of {', '.join(RESPONSE_MEMBERS)}, or be $")
+
+
+def compile_path_at(text: Any, place: str, parse: Callable[[str], _Parsed]) -> _Parsed:
+    """Parse a path of an author's, or raise `InvalidMapping`."""
+    if not isinstance(text, str) or len(text) > PATH_CHARACTERS_MAX:
+        raise InvalidMapping(place, f"must be a path of at most {PATH_CHARACTERS_MAX} characters")
+    try:
+        return parse(text)
+    except InvalidPath as error:
+        raise InvalidMapping(place, f"is not a path: {error}") from None
+
+
+def _compile(member: str, entries: Any, checks: Checks) -> ValueMapping:
     if not isinstance(entries, list) or len(entries) > ENTRIES_MAX:
         raise InvalidMapping("", f"must be a list of at most {ENTRIES_MAX} entries")
-    compiled = tuple(_compile_entry(entry, f"[{index}]") for index, entry in enumerate(entries))
-    _refuse_overlaps([entry.target for entry in compiled])
-    return InputMapping(compiled)
+    compiled = tuple(checks(_compile_entry, entry, f"[{index}]") for index, entry in enumerate(entries))
+    # Of a sketch, which lacks entries, the targets are not known.
+    if all(compiled):
+        checks(_refuse_overlap, compiled)
+    return ValueMapping(member, compiled)
+
+
+def _refuse_overlap(entries: Sequence[Entry]) -> None:
+    overlap = find_overlap(entry.target.steps for entry in entries)
+    if overlap is not None:
+        raise InvalidMapping(f"[{overlap[0]}].target", f"overlaps the target of entry [{overlap[1]}]")
 
 
 def _compile_entry(entry: Any, place: str) -> Entry:
     if not isinstance(entry, dict):
         raise InvalidMapping(place, "must be an object with source and target")
-    if entry.get("transformation") not in (None, {}):
-        raise InvalidMapping(f"{place}.transformation", "is not supported by this version")
-    for member in entry:
-        if member not in _MEMBERS and member != "transformation":
-            raise InvalidMapping(f"{place}.{member[:NAME_CHARACTERS_MAX]}", "is not expected")
+    refuse_others(entry, _MEMBERS, place)
     required = entry.get("required", False)
     if not isinstance(required, bool):
         raise InvalidMapping(f"{place}.required", "must be true or false")
-    source = _compile_path(entry.get("source"), f"{place}.source")
-    return Entry(source, _compile_target(entry.get("target"), f"{place}.target"), required)
+    source = compile_path_at(entry.get("source"), f"{place}.source", parse_path)
+    target = _compile_target(entry.get("target"), f"{place}.target")
+    change, default = _compile_transformation(entry.get("transformation"), f"{place}.transformation")
+    if required and default is not MISSING:
+        raise InvalidMapping(f"{place}.transformation", "has a default, which a required source never needs")
+    return Entry(source, target, required, change, default)
 
 
-def _compile_path(text: Any, place: str) -> Path:
-    if not isinstance(text, str) or len(text) > PATH_CHARACTERS_MAX:
-        raise InvalidMapping(place, f"must be a path of at most {PATH_CHARACTERS_MAX} characters")
-    try:
-        return parse_path(text)
-    except InvalidPath as error:
-        raise InvalidMapping(place, f"is not a path: {error}") from None
-
-
-def _compile_target(text: Any, place: str) -> _Target:
-    segments = _compile_path(text, place).segments
-    if not segments or not isinstance(segments[0], str):
-        raise InvalidMapping(place, "must begin with the name of a member of the input")
-    if len(segments) > TARGET_DEPTH_MAX:
-        raise InvalidMapping(place, f"leads down more than {TARGET_DEPTH_MAX} levels")
-    if ALL in segments:
-        raise InvalidMapping(place, "has [*], which only a source can have")
-    target = tuple(segment for segment in segments if segment is not ALL)
-    if any(isinstance(segment, int) and segment > POSITION_MAX for segment in target):
-        raise InvalidMapping(place, f"has a position over {POSITION_MAX}")
+def _compile_target(text: Any, place: str) -> Place:
+    target = compile_path_at(text, place, parse_target)
+    misfit = misfit_of_target(target.steps) or (
+        "has [*], which only a source can have" if ALL in target.steps else None
+    )
+    if misfit is not None:
+        raise InvalidMapping(place, misfit)
     return target
 
 
-def _refuse_overlaps(targets: Sequence[_Target]) -> None:
-    """Refuse a target that is another one, lies within it, or makes a list of what another makes an object."""
-    owners: dict[_Target, int] = {}
-    branches: dict[_Target, tuple[type, int]] = {}
-    for index, target in enumerate(targets):
-        if target in branches:
-            raise _overlap(index, branches[target][1])
-        for depth in range(1, len(target) + 1):
-            if target[:depth] in owners:
-                raise _overlap(index, owners[target[:depth]])
-        for depth in range(1, len(target)):
-            kind = type(target[depth])
-            known, first = branches.setdefault(target[:depth], (kind, index))
-            if known is not kind:
-                raise _overlap(index, first)
-        owners[target] = index
+TRANSFORMATIONS = (*TEXT_CHANGES, "timestamp", "default", "pass")
+"""What an entry can do with its value."""
 
 
-def _overlap(index: int, first: int) -> InvalidMapping:
-    return InvalidMapping(f"[{index}].target", f"overlaps the target of entry [{first}]")
+def _compile_transformation(transformation: Any, place: str) -> tuple[TextChange | None, Any]:
+    """What the entry does with its value, and what stands for one that is not there."""
+    if transformation in ({}, None):
+        return None, MISSING
+    if not isinstance(transformation, dict):
+        raise InvalidMapping(place, "must be an object with type and config")
+    refuse_others(transformation, ("type", "config"), place)
+    kind, config = transformation.get("type"), transformation.get("config")
+    config = {} if config is None else config
+    if not isinstance(kind, str) or kind not in TRANSFORMATIONS:
+        raise InvalidMapping(f"{place}.type", f"must be one of {', '.join(TRANSFORMATIONS)}")
+    if not isinstance(config, dict):
+        raise InvalidMapping(f"{place}.config", "must be an object")
+    return _compile_kind(kind, config, f"{place}.config")
 
 
-def _put(mapped: dict[str, Any], target: _Target, value: Any) -> None:
-    container: Any = mapped
-    for segment, below in pairwise(target):
-        container = _enter(container, segment, [] if isinstance(below, int) else {})
-    _enter(container, target[-1], value)
-
-
-def _enter(container: Any, segment: str | int, value: Any) -> Any:
-    """What stands at the segment; the value, if nothing does yet. No two targets overlap, so a null is a gap."""
-    if isinstance(segment, str):
-        return container.setdefault(segment, value)
-    container.extend([None] * (segment + 1 - len(container)))
-    if container[segment] is None:
-        container[segment] = value
-    return container[segment]
+def _compile_kind(kind: str, config: Mapping[str, Any], place: str) -> tuple[TextChange | None, Any]:
+    if kind in TEXT_CHANGES:
+        return compile_text_change(kind, config, place), MISSING
+    if kind == "timestamp":
+        if config.get("inputFormat") == NOW:
+            raise InvalidMapping(f"{place}.inputFormat", f"cannot be {NOW}, which is no form of the source")
+        return compile_reformat(config, place), MISSING
+    refuse_others(config, ("value",) if kind == "default" else (), place)
+    if kind == "pass":
+        return None, MISSING
+    if "value" not in config:
+        raise InvalidMapping(f"{place}.value", "is required")
+    return None, config["value"]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from flowker.domain.actions import Action, InvalidMember, compile_action
-from flowker.domain.calls import MAPPINGS, ExecutorCall, compile_call, is_number, refuse_mappings
+from flowker.domain.actions import Action, ApprovalAction, check_members, compile_action
+from flowker.domain.calls import ExecutorCall, compile_call, is_number
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
 from flowker.domain.conditions import parse as parse_condition
 from flowker.domain.errors import InvalidCondition, InvalidNodeData, InvalidTrigger, WebhookNotFound
@@ -36,6 +37,11 @@ class Trigger:
     response_timeout_s: float = RESPONSE_TIMEOUT_DEFAULT_S
     signing_secret: str | None = None
 
+    @property
+    def webhook(self) -> tuple[str, str] | None:
+        """Method and path of the webhook that it registers."""
+        return (self.method, self.path) if self.method and self.path else None
+
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
@@ -62,12 +68,12 @@ class Node:
         return self.name or f"{self.type}_{self.id}"
 
 
-def compile_node(node: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> Node:
+def compile_node(node: Mapping[str, Any], where: str, executors: Mapping[str, str], checks: Checks = STRICT) -> Node:
     data = node.get("data") or {}
-    join = data.get("join", "any")
-    if join not in _JOINS:
-        raise InvalidNodeData(fields={f"{where}.data.join": "must be any or all"})
-    behaviour = _compile_behaviour(node["type"], data, f"{where}.data", executors)
+    join = checks(_join, data, where)
+    behaviour = _compile_behaviour(node["type"], data, f"{where}.data", executors, checks)
+    if isinstance(behaviour, ApprovalAction):
+        checks(_require_addressable, node["id"], f"{where}.id")
     return Node(node["id"], node["type"], node.get("name") or "", join, behaviour)
 
 
@@ -79,18 +85,30 @@ def parse_condition_at(text: str, where: str) -> Condition:
         raise InvalidCondition(fields={where: error.message}) from None
 
 
-def _compile_behaviour(type_: str, data: Mapping[str, Any], where: str, executors: Mapping[str, str]) -> Behaviour:
+def _join(data: Mapping[str, Any], where: str) -> Join:
+    join: Join = data.get("join", "any")
+    if join not in _JOINS:
+        raise InvalidNodeData(fields={f"{where}.data.join": "must be any or all"})
+    return join
+
+
+def _require_addressable(id_: str, where: str) -> None:
+    """Refuse the id of an approval that no path can name: nobody could decide about it."""
+    if "\0" in id_ or not {".", ".."}.isdisjoint(id_.split("/")):
+        raise InvalidNodeData(fields={where: "cannot stand in the path of a decision"})
+
+
+def _compile_behaviour(
+    type_: str, data: Mapping[str, Any], where: str, executors: Mapping[str, str], checks: Checks
+) -> Behaviour:
     if type_ == "trigger":
-        return _compile_trigger(data, where)
+        return _compile_trigger(data, where, checks)
     if type_ == "conditional":
-        return _compile_conditional(data, where)
+        return checks(_compile_conditional, data, where)
     if type_ == "executor":
-        return compile_call(data, where, executors)
-    try:
-        refuse_mappings(data, where, MAPPINGS)
-        return compile_action(data)
-    except InvalidMember as error:
-        raise InvalidNodeData(fields={f"{where}.{error.field}": str(error)}) from None
+        return compile_call(data, where, executors, checks)
+    members = check_members(checks, where)
+    return members(compile_action, data, where, members)
 
 
 _TRIGGER_MEMBERS = frozenset(
@@ -115,21 +133,44 @@ The last three are notes that editors of workflows keep there; they change nothi
 """
 
 
-def _compile_trigger(data: Mapping[str, Any], where: str) -> Trigger:
+def _compile_trigger(data: Mapping[str, Any], where: str, checks: Checks) -> Trigger:
+    checks(_require_webhook, data, where)
+    for member in data:
+        checks(_require, member in _TRIGGER_MEMBERS, where, member, "is not expected")
+    return Trigger(
+        method=checks(_method, data, where),
+        sync=checks(_is_sync, data, where),
+        verify_token=checks(_secret, data, where, "verify_token", 1, VERIFY_TOKEN_CHARACTERS_MAX),
+        signing_secret=checks(
+            _secret, data, where, "signing_secret", SIGNING_SECRET_CHARACTERS_MIN, SIGNING_SECRET_CHARACTERS_MAX
+        ),
+        response_timeout_s=checks(_response_timeout_s, data, where),
+        path=checks(_webhook_path, data, where),
+    )
+
+
+def _require_webhook(data: Mapping[str, Any], where: str) -> None:
     kind = data.get("triggerId", data.get("triggerType", "webhook"))
     _require(kind == "webhook", where, "triggerId", "must be webhook")
-    for member in data:
-        _require(member in _TRIGGER_MEMBERS, where, member, "is not expected")
+
+
+def _method(data: Mapping[str, Any], where: str) -> str:
     method = data.get("method", "POST")
     _require(method in METHODS, where, "method", f"must be one of {', '.join(METHODS)}")
+    return str(method)
+
+
+def _is_sync(data: Mapping[str, Any], where: str) -> bool:
     mode = data.get("responseMode", "async")
     _require(mode in _RESPONSE_MODES, where, "responseMode", "must be async or sync")
-    token = _secret(data, where, "verify_token", 1, VERIFY_TOKEN_CHARACTERS_MAX)
-    key = _secret(data, where, "signing_secret", SIGNING_SECRET_CHARACTERS_MIN, SIGNING_SECRET_CHARACTERS_MAX)
+    return bool(mode == "sync")
+
+
+def _response_timeout_s(data: Mapping[str, Any], where: str) -> float:
     timeout_s = data.get("responseTimeout", RESPONSE_TIMEOUT_DEFAULT_S)
-    timeout_fits = is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
-    _require(timeout_fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
-    return Trigger(method, _webhook_path(data, where), token, mode == "sync", float(timeout_s), key)
+    fits = is_number(timeout_s) and 1 <= timeout_s <= RESPONSE_TIMEOUT_MAX_S
+    _require(fits, where, "responseTimeout", f"must be a number within 1 and {RESPONSE_TIMEOUT_MAX_S}")
+    return float(timeout_s)
 
 
 def _secret(data: Mapping[str, Any], where: str, member: str, least: int, most: int) -> str | None:

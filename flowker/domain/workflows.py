@@ -5,14 +5,16 @@ saved; `check_activation` checks the whole and what the definition refers to. Wh
 a reason that was visible here. The life of a workflow (`Status`, `require_transition`) stands here too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
+from flowker.domain.actions import ApprovalAction
 from flowker.domain.calls import EndpointName, ExecutorCall
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
 from flowker.domain.errors import (
     DuplicateElementId,
@@ -25,11 +27,12 @@ from flowker.domain.errors import (
     ProviderConfigurationUnusable,
     UnknownEdgeNode,
     UnknownExecutor,
+    WebhookTaken,
     WorkflowCycle,
     WorkflowNotEditable,
 )
-from flowker.domain.graph import find_cycle, group_by_source, group_by_target, reachable
-from flowker.domain.nodes import Conditional, Node, Trigger, compile_node, parse_condition_at
+from flowker.domain.graph import find_cycles, group_by_source, group_by_target, reachable
+from flowker.domain.nodes import Node, Trigger, compile_node, parse_condition_at
 
 Status = Literal["draft", "active", "inactive"]
 
@@ -116,17 +119,23 @@ def compile_definition(
     edges: Sequence[Mapping[str, Any]],
     metadata: Mapping[str, Any],
     executors: Mapping[str, str],
+    checks: Checks = STRICT,
 ) -> Definition:
     """Compile what the contract let through, or raise the refusal of the first element that is wrong.
 
-    `executors` maps each executor of the catalog to its provider.
+    `executors` maps each executor of the catalog to its provider. With checks that go on it is a sketch: without the
+    edges that lead nowhere, and with every node, the second of an id under the place that it has.
     """
-    compiled_nodes = [compile_node(node, f"nodes[{i}]", executors) for i, node in enumerate(nodes)]
-    by_id = {node.id: node for node in compiled_nodes}
-    _require_unique((node["id"] for node in nodes), "nodes")
-    _require_unique((edge["id"] for edge in edges), "edges")
-    compiled_edges = tuple(_compile_edge(edge, f"edges[{i}]", by_id) for i, edge in enumerate(edges))
-    return Definition(MappingProxyType(by_id), compiled_edges, _timeout_s(metadata))
+    by_id: dict[str, Node] = {}
+    for index, node in enumerate(nodes):
+        where = f"nodes[{index}]"
+        compiled = compile_node(node, where, executors, checks)
+        by_id[where if compiled.id in by_id else compiled.id] = compiled
+    _check_unique(nodes, "nodes", checks)
+    _check_unique(edges, "edges", checks)
+    compiled_edges = [_compile_edge(edge, f"edges[{i}]", by_id, checks) for i, edge in enumerate(edges)]
+    known_edges = tuple(edge for edge in compiled_edges if edge is not None)
+    return Definition(MappingProxyType(by_id), known_edges, checks(_timeout_s, metadata))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +159,31 @@ def check_activation(
     executors: Mapping[str, str],
     configurations: Mapping[str, ConfigurationFacts],
     executor_configurations: Mapping[str, EndpointFacts] = MappingProxyType({}),
+    taken_webhooks: Collection[tuple[str, str]] = (),
+    checks: Checks = STRICT,
 ) -> None:
     """Raise the refusal that keeps this definition from being activated."""
-    if not definition.nodes:
-        raise NoNodes
-    if not definition.triggers:
-        raise NoTrigger
-    if cycle := find_cycle(definition.nodes, group_by_source(definition.edges)):
-        raise WorkflowCycle(fields={"edges": f"form a cycle of {len(cycle)} nodes: {', '.join(cycle)}"})
+    checks(_check_nodes, definition)
+    for cycle in find_cycles(definition.nodes, group_by_source(definition.edges)):
+        checks(_refuse_cycle, cycle)
     for index, node in enumerate(definition.nodes.values()):
-        if isinstance(node.behaviour, ExecutorCall):
+        # In a sketch a call may have no executor: what is wrong with it was said.
+        if isinstance(node.behaviour, ExecutorCall) and node.behaviour.executor_id:
             where = f"nodes[{index}].data"
             if node.behaviour.endpoint is not None:
-                _check_endpoint(node.behaviour.endpoint, where, executor_configurations)
+                checks(_check_endpoint, node.behaviour.endpoint, where, executor_configurations)
             else:
-                _check_configuration(node.behaviour, where, executors, configurations)
+                checks(_check_configuration, node.behaviour, where, executors, configurations)
+    _check_webhooks(definition, taken_webhooks, checks)
+
+
+def webhooks(definition: Definition) -> dict[str, tuple[str, str]]:
+    """Method and path by trigger, of those that register a webhook."""
+    return {
+        id_: node.behaviour.webhook
+        for id_, node in definition.nodes.items()
+        if isinstance(node.behaviour, Trigger) and node.behaviour.webhook is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +200,36 @@ def references(definition: Definition) -> References:
         frozenset(call.provider_configuration_id for call in calls if call.provider_configuration_id),
         frozenset(call.endpoint.configuration_id for call in calls if call.endpoint is not None),
     )
+
+
+def _check_nodes(definition: Definition) -> None:
+    if not definition.nodes:
+        raise NoNodes
+    if all(node.type != "trigger" for node in definition.nodes.values()):
+        raise NoTrigger
+
+
+def _refuse_cycle(cycle: Sequence[str]) -> None:
+    raise WorkflowCycle(fields={"edges": f"lead from {' to '.join([*cycle, cycle[0]])}"})
+
+
+def _check_webhooks(definition: Definition, taken: Collection[tuple[str, str]], checks: Checks) -> None:
+    known = webhooks(definition)
+    own: set[tuple[str, str]] = set()
+    for index, id_ in enumerate(definition.nodes):
+        if id_ in known:
+            checks(_check_webhook, known[id_], f"nodes[{index}].data.path", own, taken)
+            own.add(known[id_])
+
+
+def _check_webhook(
+    webhook: tuple[str, str], where: str, own: Collection[tuple[str, str]], taken: Collection[tuple[str, str]]
+) -> None:
+    if webhook in own:
+        message = "Two triggers of the workflow have the same webhook method and path."
+        raise WebhookTaken(message, fields={where: "is another trigger's"})
+    if webhook in taken:
+        raise WebhookTaken(fields={where: "is another workflow's"})
 
 
 def _check_endpoint(endpoint: EndpointName, where: str, configurations: Mapping[str, EndpointFacts]) -> None:
@@ -214,30 +263,49 @@ def _timeout_s(metadata: Mapping[str, Any]) -> int:
     return int(timeout_s)
 
 
-def _require_unique(ids: Iterable[str], where: str) -> None:
+def _check_unique(elements: Iterable[Mapping[str, Any]], where: str, checks: Checks) -> None:
     seen: set[str] = set()
-    for index, id_ in enumerate(ids):
-        if id_ in seen:
-            raise DuplicateElementId(fields={f"{where}[{index}].id": "is used before"})
-        seen.add(id_)
+    for index, element in enumerate(elements):
+        checks(_require_new, element["id"], f"{where}[{index}].id", seen)
+        seen.add(element["id"])
 
 
-def _compile_edge(edge: Mapping[str, Any], where: str, nodes: Mapping[str, Node]) -> Edge:
-    for end in ("source", "target"):
-        if edge[end] not in nodes:
-            raise UnknownEdgeNode(fields={f"{where}.{end}": "is not a node of the workflow"})
-    if isinstance(nodes[edge["target"]].behaviour, Trigger):
-        raise UnknownEdgeNode(fields={f"{where}.target": "is a trigger: a run starts there, nothing leads to it"})
+def _require_new(id_: str, where: str, seen: Collection[str]) -> None:
+    if id_ in seen:
+        raise DuplicateElementId(fields={where: "is used before"})
+
+
+def _compile_edge(edge: Mapping[str, Any], where: str, nodes: Mapping[str, Node], checks: Checks) -> Edge | None:
+    """The edge, or nothing of one whose ends are not known when the checks go on."""
+    ends = [checks(_find_end, edge, where, end, nodes) for end in ("source", "target")]
+    if None in ends:
+        return None
+    source, target = ends
+    checks(_check_target, target, f"{where}.target")
     handle = edge.get("sourceHandle") or None
-    _check_handle(handle, nodes[edge["source"]], f"{where}.sourceHandle")
+    checks(_check_handle, handle, source, f"{where}.sourceHandle")
     text = edge.get("condition")
-    condition = parse_condition_at(text, f"{where}.condition") if text and text.strip() else None
-    return Edge(edge["id"], edge["source"], edge["target"], handle, condition)
+    condition = checks(parse_condition_at, text, f"{where}.condition") if text and text.strip() else None
+    return Edge(edge["id"], source.id, target.id, handle, condition)
+
+
+def _find_end(edge: Mapping[str, Any], where: str, end: str, nodes: Mapping[str, Node]) -> Node:
+    node = nodes.get(edge[end])
+    if node is None:
+        raise UnknownEdgeNode(fields={f"{where}.{end}": "is not a node of the workflow"})
+    return node
+
+
+def _check_target(target: Node, where: str) -> None:
+    if target.type == "trigger":
+        raise UnknownEdgeNode(fields={where: "is a trigger: a run starts there, nothing leads to it"})
 
 
 def _check_handle(handle: str | None, source: Node, where: str) -> None:
     """Refuse a handle that would be ignored: an edge that its author believes in must not be taken by mistake."""
-    if isinstance(source.behaviour, Conditional) and handle not in {None, "true", "false"}:
+    if source.type == "conditional" and handle not in {None, "true", "false"}:
         raise InvalidNodeData(fields={where: "must be true or false after a conditional"})
-    if handle == "error" and not isinstance(source.behaviour, ExecutorCall):
+    if isinstance(source.behaviour, ApprovalAction) and handle not in {None, "approved", "rejected"}:
+        raise InvalidNodeData(fields={where: "must be approved or rejected after an approval"})
+    if handle == "error" and source.type != "executor":
         raise InvalidNodeData(fields={where: "can be error only after an executor"})

@@ -3,17 +3,18 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Protocol
 
 from uuid_utils import uuid7
 
 from flowker import jsontext
 from flowker.domain.audit import Actor, AuditEvent
-from flowker.domain.executions import Accepted, encode_event
+from flowker.domain.executions import Accepted
+from flowker.domain.journal import encode_event
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
+from flowker.engine.tallies import Tallies
 from flowker.storage import executions
 from flowker.storage.database import Store
 from flowker.storage.executions import Acceptance, KeySeen, WorkflowMoved
@@ -42,27 +43,26 @@ class Submission:
 class Accepting:
     """Commits submissions and hands them to the engine."""
 
-    def __init__(self, store: Store, engine: Engine, clock: Clock) -> None:
+    def __init__(self, store: Store, engine: Engine, clock: Clock, tallies: Tallies) -> None:
         self._store = store
         self._engine = engine
         self._clock = clock
+        self._tallies = tallies
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
         """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
-        started = self._clock.now()
         accepted = Accepted(
             execution_id,
             submission.workflow_id,
-            format_timestamp(started),
+            format_timestamp(self._clock.now()),
             submission.trigger_id,
             submission.input,
         )
         payload = jsontext.encode(encode_event(accepted)[1])
-        timeout = timedelta(seconds=submission.definition.timeout_s)
-        acceptance = _acceptance(submission, accepted, payload, format_timestamp(started + timeout))
-        verdict = await self._store.write_together(executions.accept, acceptance)
+        verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
         if isinstance(verdict, KeySeen | WorkflowMoved):
             return verdict
+        self._tallies.accepted += 1
         self._engine.submit(accepted, submission.definition, len(payload))
         return accepted
 
@@ -77,7 +77,7 @@ def input_digest(input_: Mapping[str, Any]) -> str:
     return hashlib.sha256(jsontext.encode_canonical(input_)).hexdigest()
 
 
-def _acceptance(submission: Submission, accepted: Accepted, payload: bytes, deadline_at: str) -> Acceptance:
+def _acceptance(submission: Submission, accepted: Accepted, payload: bytes) -> Acceptance:
     return Acceptance(
         execution_id=accepted.execution_id,
         workflow_id=submission.workflow_id,
@@ -88,7 +88,6 @@ def _acceptance(submission: Submission, accepted: Accepted, payload: bytes, dead
         journal_payload=payload.decode(),
         total_steps=submission.definition.plan(submission.trigger_id).total_steps,
         started_at=accepted.started_at,
-        deadline_at=deadline_at,
         audit=_started_event(submission, accepted),
     )
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowker.domain.calls import ExecutorCall
+from flowker.domain.checks import STRICT, Checks
 from flowker.domain.errors import FlowkerError, InvalidNodeData
+from flowker.domain.nodes import Node
 from flowker.domain.workflows import Definition, compile_definition
 from flowker.executors.registry import EXECUTORS
 from flowker.jsonschema import fields
@@ -33,25 +35,39 @@ async def compile_aside(
 
 
 async def check_aside(
-    nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]
+    nodes: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    checks: Checks = STRICT,
 ) -> Definition:
     """Compile, and judge what executor nodes say themselves by their executors: for what is saved or activated now.
 
     What was stored before is not judged anew, since the schemas of the catalog may have changed.
     """
-    definition = await compile_aside(nodes, edges, metadata)
-    await asyncio.to_thread(_check_static_inputs, definition)
+    return await asyncio.to_thread(_check, nodes, edges, metadata, checks)
+
+
+def _check(
+    nodes: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    checks: Checks,
+) -> Definition:
+    definition = compile_definition(nodes, edges, metadata, PROVIDERS_BY_EXECUTOR, checks)
+    for index, node in enumerate(definition.nodes.values()):
+        checks(_check_static_input, node, f"nodes[{index}].data")
     return definition
 
 
-def _check_static_inputs(definition: Definition) -> None:
-    for index, node in enumerate(definition.nodes.values()):
-        if isinstance(node.behaviour, ExecutorCall) and node.behaviour.static_input:
-            violations = EXECUTORS[node.behaviour.executor_id].input.violations(node.behaviour.static_input)
-            # What is missing may come from the workflow's input.
-            wrong = fields((one for one in violations if one.keyword != "required"), f"nodes[{index}].data")
-            if wrong:
-                raise InvalidNodeData(fields=wrong)
+def _check_static_input(node: Node, where: str) -> None:
+    call = node.behaviour
+    # In a sketch a call may have no executor that could judge.
+    if isinstance(call, ExecutorCall) and call.static_input and call.executor_id:
+        violations = EXECUTORS[call.executor_id].input.violations(call.static_input)
+        # What is missing may come from the workflow's input.
+        wrong = fields((one for one in violations if one.keyword != "required"), where)
+        if wrong:
+            raise InvalidNodeData(fields=wrong)
 
 
 class Definitions:

@@ -10,22 +10,25 @@ unfinished journal and goes on with what is open.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
 from flowker.domain.advance import begin, fold
-from flowker.domain.errors import ExecutionNotFound, InternalError
+from flowker.domain.errors import ExecutionNotFailed, ExecutionNotFound, FlowkerError, InternalError
 from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Run, State, Status
-from flowker.domain.timestamps import format_timestamp, parse_timestamp
+from flowker.domain.interventions import Intervention, Retry, judge
+from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions
 from flowker.engine.live import Live
+from flowker.engine.mailbox import Mailbox
 from flowker.engine.records import build_abortion, build_progress, read_extent, read_recorded
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import Tallies
 from flowker.engine.wakeups import Wakeups
 from flowker.storage import executions
 from flowker.storage.database import Store
@@ -42,6 +45,9 @@ JOURNAL_BYTES_MAX = 16 * 2**20
 RECORD_RETRY_S = (0.05, 0.2, 1.0, 5.0)
 """Waits between attempts to record an outcome while the store is away; the last one repeats."""
 
+INTERVENTION_WAIT_S = 10.0
+"""How long somebody who asks something of an execution waits for its turn."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -56,18 +62,28 @@ class EmbeddedEngine:
     """Durable execution in one process."""
 
     def __init__(
-        self, store: Store, definitions: Definitions, steps: Steps, clock: Clock, *, workers: int, grace_s: float
+        self,
+        store: Store,
+        definitions: Definitions,
+        steps: Steps,
+        clock: Clock,
+        tallies: Tallies,
+        *,
+        workers: int,
+        grace_s: float,
     ) -> None:
         self._store = store
         self._definitions = definitions
         self._steps = steps
         self._clock = clock
+        self._tallies = tallies
         self._workers_max = workers
         self._grace_s = grace_s
         self._wakeups = Wakeups(store, clock, self._take_up)
         self._ready: asyncio.Queue[_Entry | None] = asyncio.Queue(READY_MAX)
         self._held: set[str] = set()
         self._finished: dict[str, asyncio.Future[Status]] = {}
+        self._mailbox = Mailbox()
         self._workers: list[asyncio.Task[None]] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -88,12 +104,18 @@ class EmbeddedEngine:
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._mailbox.refuse_all(_unavailable())
 
     @property
     def alive(self) -> bool:
         """Whether every task that must never end is running."""
         tasks = [*self._keepers, *self._workers]
         return bool(tasks) and not self._stopping and not any(task.done() for task in tasks)
+
+    @property
+    def ready_depth(self) -> int:
+        """Executions in memory that wait for a worker."""
+        return self._ready.qsize()
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
         """Take up an execution that was just committed; without room for it the store keeps it for the sweep.
@@ -118,6 +140,32 @@ class EmbeddedEngine:
     def forget(self, execution_id: str) -> None:
         self._finished.pop(execution_id, None)
 
+    async def intervene(self, execution_id: str, intervention: Intervention) -> State:
+        """The state that an intervention led to, once that is committed.
+
+        Raises ExecutionNotFound, a refusal of the intervention, or InternalError when its turn does not come.
+        """
+        if self._stopping:
+            raise _unavailable()
+        asked = self._mailbox.put(execution_id, intervention)
+        if execution_id not in self._held:
+            if self._ready.full():
+                self._mailbox.withdraw(execution_id, asked)
+                raise _unavailable()
+            self._held.add(execution_id)
+            self._ready.put_nowait(_Entry(execution_id))
+        patience = asyncio.ensure_future(self._clock.sleep(INTERVENTION_WAIT_S))
+        waits: list[asyncio.Future[Any]] = [asked.answer, patience]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            patience.cancel()
+        if asked.answer.done():
+            return asked.answer.result()
+        if self._mailbox.withdraw(execution_id, asked):
+            raise _unavailable()
+        raise InternalError("The execution is busy: whether this was recorded is not known yet. Ask again.")
+
     async def _release_workers(self) -> None:
         for _ in self._workers:
             await self._ready.put(None)
@@ -131,15 +179,15 @@ class EmbeddedEngine:
         while (entry := await self._ready.get()) is not None:
             if not self._stopping:
                 await self._run(entry.execution_id, entry.fresh)
+            # What was asked while the last turn was being recorded.
+            while self._mailbox.holds(entry.execution_id) and not self._stopping:
+                await self._run(entry.execution_id, None)
             self._held.discard(entry.execution_id)
 
     async def _run(self, execution_id: str, fresh: "_Fresh | None") -> None:
         """Drive one execution; whatever goes wrong with it stays with it."""
-        live: Live | None = None
         try:
-            live = _begin(fresh) if fresh else await self._load(execution_id)
-            if live is not None:
-                await self._drive(live)
+            await self._take_turn(execution_id, fresh)
         except (Superseded, InternalError) as error:
             await self._leave(execution_id, type(error).__name__)
         except ExecutionNotFound:
@@ -147,9 +195,23 @@ class EmbeddedEngine:
         except Exception:
             log.exception("execution broke", execution_id=execution_id)
             await self._break(execution_id)
+
+    async def _take_turn(self, execution_id: str, fresh: "_Fresh | None") -> None:
+        """Drive one execution; whoever asked something of it hears an answer, whatever goes wrong."""
+        live: Live | None = None
+        refusal: FlowkerError = _unavailable()
+        try:
+            live = _begin(fresh) if fresh else await self._load(execution_id)
+            if live is not None:
+                await self._drive(live)
+        except ExecutionNotFound as error:
+            refusal = error
+            raise
         finally:
             for task in live.calls if live else ():
                 task.cancel()
+            for asked in live.asked if live else self._mailbox.take(execution_id):
+                asked.refuse(refusal)
 
     async def _leave(self, execution_id: str, reason: str) -> None:
         """Leave an execution to the sweep, after a pause: it may be left for the same reason again."""
@@ -158,26 +220,17 @@ class EmbeddedEngine:
         self._wakeups.left_in_store()
 
     async def _load(self, execution_id: str) -> Live | None:
-        """Fold an execution from its journal; None when it has ended meanwhile."""
+        """Fold an execution from its journal; None when it has ended meanwhile and nobody asks anything of it."""
         recorded = await self._store.read(read_recorded, execution_id)
         row = recorded.row
-        if row.status in TERMINAL:
+        if row.status in TERMINAL and not self._mailbox.holds(execution_id):
             self._tell(execution_id, row.status)
             return None
         definition = await self._definitions.get(row.workflow_id, row.revision)
         plan = definition.plan(recorded.trigger)
         state = await asyncio.to_thread(fold, plan, recorded.events)
-        return Live(
-            row.id,
-            plan,
-            state,
-            len(recorded.events),
-            parse_timestamp(row.deadline_at),
-            definition.timeout_s,
-            recorded.journal_bytes,
-            row.current_step_number,
-            begun=set(state.open),
-        )
+        seen = len(recorded.events), definition.timeout_s, recorded.journal_bytes, row.status in TERMINAL
+        return Live(row.id, plan, state, *seen)
 
     async def _drive(self, live: Live) -> None:
         """Go on until the execution ends or only waits."""
@@ -185,40 +238,79 @@ class EmbeddedEngine:
         while True:
             now = self._clock.now()
             events = await _aside(live, live.take_in, arrived, now, self._clock.now)
-            ready = live.ready_calls(now)
-            parks = not ready and not live.calls
-            if events or parks:
-                await self._record(live, events, parks=parks)
+            events += await self._take_in_asked(live, now)
+            ready, held_off = await self._hold_off(live, now)
+            events += held_off
+            if ready:
+                events.append(live.announce_calls(ready, format_timestamp(now)))
+            parks = not live.calls and not live.ready_calls(now)
+            if events or (parks and not live.is_end_recorded):
+                await self._record(live, events, arrived, parks=parks)
+            live.answer_asked()
             if live.ended:
                 self._tell(live.id, live.state.status)
             if live.ended or parks or (self._stopping and not live.calls):
                 return
-            if not self._stopping:
-                self._start_calls(live, ready)
+            self._start_calls(live, ready)
             arrived = await self._next_events(live)
+
+    async def _take_in_asked(self, live: Live, now: datetime) -> list[Event]:
+        """Advance by what people ask of the execution; who is refused hears it at once.
+
+        An end is recorded before anything is asked of it: what follows waits for the next turn.
+        """
+        events: list[Event] = []
+        while (not live.ended or live.is_end_recorded) and (asked := self._mailbox.take_next(live.id)):
+            try:
+                event = _judge(live, asked.intervention, format_timestamp(now))
+            except FlowkerError as refusal:
+                asked.refuse(refusal)
+                continue
+            live.asked.append(asked)
+            if event is not None:
+                events += await _aside(live, live.take_in, [event], now, self._clock.now)
+        return events
+
+    async def _hold_off(self, live: Live, now: datetime) -> tuple[list[Run], list[Event]]:
+        """The calls to make now, and what became of those whose far side is left alone for a while."""
+        events: list[Event] = []
+        while ready := [] if self._stopping else live.ready_calls(now):
+            held_off = [
+                event
+                for run in ready
+                if (event := self._steps.hold_off(live.plan.nodes[run.node_id], run)) is not None
+            ]
+            if not held_off:
+                break
+            events += await _aside(live, live.take_in, held_off, now, self._clock.now)
+        return ready, events
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
             live.start_call(run, self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.state.context))
 
     async def _next_events(self, live: Live) -> list[Event]:
-        """Wait for a call to end, a wait to elapse or the time limit."""
+        """Wait for a call to end, a wait to elapse, the time limit, or somebody who asks something."""
         seconds = max(0.0, (live.wake_at() - self._clock.now()).total_seconds())
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        bell = self._mailbox.bell(live.id)
         try:
-            done, _ = await asyncio.wait([timer, *live.calls], return_when=asyncio.FIRST_COMPLETED)
+            waits: list[asyncio.Future[Any]] = [timer, bell, *live.calls]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-        return live.collect(done)
+            self._mailbox.silence(live.id)
+        return live.collect()
 
-    async def _record(self, live: Live, events: list[Event], *, parks: bool) -> None:
+    async def _record(self, live: Live, events: list[Event], call_ends: list[Event], *, parks: bool) -> None:
         """Commit events and what the API tells of the execution; keeps trying while the store is away."""
         wake_at = format_timestamp(live.wake_at()) if parks else None
         now = format_timestamp(self._clock.now())
-        build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at)
+        build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at, call_ends=call_ends)
         progress = await _aside(live, build, live.id, live.plan.nodes, live.state, events)
         if live.journal_bytes + progress.size_bytes > JOURNAL_BYTES_MAX:
-            progress = _outgrown(live, now)
+            events = live.outgrow(events, now, _outgrown())
+            progress = build(live.id, live.plan.nodes, live.state, events)
         attempt = 0
         while True:
             try:
@@ -232,8 +324,10 @@ class EmbeddedEngine:
             raise Superseded
         live.next_seq += len(progress.events)
         live.journal_bytes += progress.size_bytes
-        live.steps_recorded = progress.current_step_number
-        if parks and not live.ended:
+        live.recorded, live.is_end_recorded = live.state, live.ended
+        if live.ended:
+            self._tallies.ended[live.state.status] += 1
+        elif parks:
             self._wakeups.wake_changed()
 
     async def _break(self, execution_id: str) -> None:
@@ -244,6 +338,7 @@ class EmbeddedEngine:
             progress = build_abortion(execution_id, aborted, first_seq=entries, steps_done=steps_done)
             recorded = await self._store.write_together(executions.record, progress)
             if recorded:
+                self._tallies.ended["failed"] += 1
                 self._tell(execution_id, "failed")
         except InternalError as error:
             await self._leave(execution_id, type(error).__name__)
@@ -276,9 +371,22 @@ class _Entry:
 def _begin(fresh: _Fresh) -> Live:
     accepted, definition = fresh.accepted, fresh.definition
     plan = definition.plan(accepted.trigger)
-    deadline = parse_timestamp(accepted.started_at) + timedelta(seconds=definition.timeout_s)
-    state = begin(plan, accepted)
-    return Live(accepted.execution_id, plan, state, 1, deadline, definition.timeout_s, fresh.input_bytes)
+    return Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, fresh.input_bytes)
+
+
+def _outgrown() -> str:
+    return f"FLK-0504: the outputs of the execution are larger than {JOURNAL_BYTES_MAX // 2**20} MB together"
+
+
+def _judge(live: Live, intervention: Intervention, at: str) -> Event | None:
+    if isinstance(intervention, Retry) and live.journal_bytes > JOURNAL_BYTES_MAX:
+        # Each retry adds to the journal: without an end to them the bound would be none.
+        raise ExecutionNotFailed("The execution has kept as much as it may: it cannot be continued.")
+    return judge(live.plan, live.state, intervention, at)
+
+
+def _unavailable() -> InternalError:
+    return InternalError(headers={"Retry-After": "1"})
 
 
 async def _aside(live: Live, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -286,11 +394,3 @@ async def _aside(live: Live, function: Callable[P, T], *args: P.args, **kwargs: 
     if live.is_heavy:
         return await asyncio.to_thread(function, *args, **kwargs)
     return function(*args, **kwargs)
-
-
-def _outgrown(live: Live, now: str) -> executions.Progress:
-    """End an execution whose nodes produce more than it may keep; what it produced last is not kept."""
-    mebibytes = JOURNAL_BYTES_MAX // 2**20
-    aborted = Aborted(now, f"FLK-0504: the outputs of the execution are larger than {mebibytes} MB together")
-    live.state = State({}, status="failed", error=aborted.error)
-    return build_abortion(live.id, aborted, first_seq=live.next_seq, steps_done=live.steps_recorded)

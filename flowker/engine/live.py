@@ -3,22 +3,38 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
 from flowker.domain.actions import LogAction
-from flowker.domain.advance import advance
+from flowker.domain.advance import advance, is_limited
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import TERMINAL, Aborted, Event, Outcome, Postponed, Run, Settled, State
+from flowker.domain.executions import (
+    TERMINAL,
+    Aborted,
+    Cancelled,
+    Decided,
+    Event,
+    Outcome,
+    Postponed,
+    Reopened,
+    Run,
+    Settled,
+    Started,
+    State,
+)
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Plan
+from flowker.engine.mailbox import Asked
 from flowker.engine.steps import is_call, run_in_place
 
 HEAVY_BYTES = 16 * 1024
 HEAVY_NODES = 30
 """Up to here a turn takes a millisecond or two, whatever its conditions and templates are."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 log = structlog.get_logger("flowker.engine")
 
@@ -27,25 +43,34 @@ log = structlog.get_logger("flowker.engine")
 class Live:
     """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way.
 
-    `journal_bytes` and `steps_recorded` tell what the journal has of it.
-    `begun` are the nodes that may finish when the execution fails: those that ever made an attempt, as far as this
-    process knows. What was folded from a journal may have been running when its process died.
+    `journal_bytes`, the state `recorded` and whether its end is recorded tell what the store has of it. `asked` is
+    what people asked of it and hear when it is recorded.
     """
 
     id: str
     plan: Plan
     state: State
     next_seq: int
-    deadline: datetime
     timeout_s: int
     journal_bytes: int = 0
-    steps_recorded: int = 0
+    is_end_recorded: bool = False
     calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
-    begun: set[str] = field(default_factory=set)
+    asked: list[Asked] = field(default_factory=list)
+    recorded: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorded = self.state
 
     @property
     def ended(self) -> bool:
         return self.state.status in TERMINAL
+
+    @property
+    def deadline(self) -> datetime:
+        """When its time is over; the end of time while somebody is asked for a decision."""
+        if not is_limited(self.plan, self.state):
+            return NEVER
+        return parse_timestamp(self.state.limited_from) + timedelta(seconds=self.timeout_s)
 
     @property
     def is_heavy(self) -> bool:
@@ -67,7 +92,7 @@ class Live:
             results := self._time_out(read_clock() if read_clock else now) or self._run_in_place(now, at)
         ):
             events += results
-        if self.state.error is not None and not self.ended and self.begun.isdisjoint(self.state.open):
+        if self.state.error is not None and not self.ended and not any(map(self.state.has_begun, self.state.open)):
             events.append(self._give_up(at))
         return _merge_settled(events)
 
@@ -76,10 +101,15 @@ class Live:
         if not self.state.open:
             return []
         ready = [run for run in self._ready(format_timestamp(now)) if is_call(self.plan.nodes[run.node_id])]
-        return ready if self.state.error is None else [run for run in ready if run.node_id in self.begun]
+        return ready if self.state.error is None else [run for run in ready if self.state.has_begun(run.node_id)]
+
+    def announce_calls(self, ready: Iterable[Run], at: str) -> Event:
+        """The event that these calls are about to be made."""
+        event = Started(at, tuple((run.node_id, run.attempt) for run in ready))
+        self._advance(event)
+        return event
 
     def start_call(self, run: Run, attempt: Coroutine[Any, Any, Event]) -> None:
-        self.begun.add(run.node_id)
         self.calls[asyncio.create_task(attempt)] = run
 
     def wake_at(self) -> datetime:
@@ -92,12 +122,27 @@ class Live:
         ]
         return min([*waits, self.deadline])
 
-    def collect(self, done: Iterable[asyncio.Task[object]]) -> list[Event]:
+    def collect(self) -> list[Event]:
         """The events of the calls that ended; they are no longer under way."""
-        ended = [task for task in self.calls if task in done]
+        ended = [task for task in self.calls if task.done()]
         for task in ended:
             del self.calls[task]
         return [_event_of(task) for task in ended]
+
+    def outgrow(self, events: Iterable[Event], at: str, error: str) -> list[Event]:
+        """End what produces more than it may keep: of what is not recorded, only what people said stays."""
+        kept: list[Event] = [event for event in events if isinstance(event, Cancelled | Decided | Reopened)]
+        kept.append(Aborted(at, error))
+        self.state = self.recorded
+        for event in kept:
+            self._advance(event)
+        return kept
+
+    def answer_asked(self) -> None:
+        """Tell everybody who asked something what it led to."""
+        for asked in self.asked:
+            asked.accept(self.state)
+        self.asked.clear()
 
     def _advance(self, event: Event) -> None:
         self.state, _ = advance(self.plan, self.state, event)

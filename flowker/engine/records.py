@@ -3,23 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from uuid_utils import uuid7
-
 from flowker import jsontext
-from flowker.domain.actions import EmitEventAction
-from flowker.domain.audit import SYSTEM, AuditEvent, told
-from flowker.domain.executions import (
-    TERMINAL,
-    Aborted,
-    Accepted,
-    Event,
-    Outcome,
-    Settled,
-    State,
-    decode_event,
-    encode_event,
-)
+from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Reopened, State
+from flowker.domain.journal import decode_event, encode_event
 from flowker.domain.nodes import Node
+from flowker.engine.audit_events import build_audit_events
 from flowker.storage import executions, journal
 from flowker.storage.database import Connection
 from flowker.storage.executions import Progress, StoredExecution
@@ -70,12 +58,10 @@ def build_progress(
     first_seq: int,
     now: str,
     wake_at: str | None,
+    call_ends: Sequence[Event] = (),
 ) -> Progress:
-    """What to commit after `events` led to `state`; the audit events of the nodes stand before that of the end."""
+    """What to commit after `events` led to `state`; `call_ends` are those of them that calls brought."""
     ended = state.status in TERMINAL
-    audit = _emitted_events(execution_id, nodes, events, now)
-    if ended:
-        audit.append(_ended_event(execution_id, state, now))
     return Progress(
         execution_id=execution_id,
         first_seq=first_seq,
@@ -85,7 +71,8 @@ def build_progress(
         completed_at=now if ended else None,
         error_message=state.error if ended else None,
         wake_at=None if ended else wake_at,
-        audit=audit,
+        audit=build_audit_events(execution_id, nodes, state, events, call_ends, now),
+        reopens=any(isinstance(event, Reopened) for event in events),
     )
 
 
@@ -94,49 +81,3 @@ def build_abortion(execution_id: str, aborted: Aborted, *, first_seq: int, steps
     state = State({}, status="failed", error=aborted.error)
     progress = build_progress(execution_id, {}, state, [aborted], first_seq=first_seq, now=aborted.at, wake_at=None)
     return replace(progress, current_step_number=steps_done)
-
-
-def _emitted_events(
-    execution_id: str, nodes: Mapping[str, Node], events: Sequence[Event], now: str
-) -> list[AuditEvent]:
-    """What the `emit_event` nodes say that completed by these events."""
-    return [
-        _emitted_event(execution_id, outcome, now)
-        for event in events
-        if isinstance(event, Settled)
-        for outcome in event.outcomes
-        if outcome.status == "completed" and isinstance(nodes[outcome.node_id].behaviour, EmitEventAction)
-    ]
-
-
-def _emitted_event(execution_id: str, outcome: Outcome, now: str) -> AuditEvent:
-    return AuditEvent(
-        event_id=str(uuid7()),
-        event_type="EVENT_EMITTED",
-        action="EXECUTE",
-        result="SUCCESS",
-        resource_type="execution",
-        resource_id=execution_id,
-        actor=SYSTEM,
-        timestamp=now,
-        context={
-            "nodeId": outcome.node_id,
-            "eventType": outcome.output["eventType"],
-            "payload": told("payload", outcome.output["payload"]),
-        },
-    )
-
-
-def _ended_event(execution_id: str, state: State, now: str) -> AuditEvent:
-    completed = state.status == "completed"
-    return AuditEvent(
-        event_id=str(uuid7()),
-        event_type="EXECUTION_COMPLETED" if completed else "EXECUTION_FAILED",
-        action="EXECUTE",
-        result="SUCCESS" if completed else "FAILED",
-        resource_type="execution",
-        resource_id=execution_id,
-        actor=SYSTEM,
-        timestamp=now,
-        context={} if state.error is None else {"code": state.error[:8]},
-    )

@@ -10,14 +10,17 @@ import structlog
 
 from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
+from flowker.domain.kazaam import Occasion
 from flowker.domain.mappings import MappingFailed
 from flowker.domain.nodes import Node
 from flowker.domain.retries import delay_s
 from flowker.domain.steps import Produced, Wait, run_builtin
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
-from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
+from flowker.engine.tallies import Tallies
+from flowker.executors.breaker import Breakers
+from flowker.executors.client import Call, Caller, CallFailed, CallResult, CallSucceeded, ProviderConfiguration
 from flowker.executors.registry import EXECUTORS
 from flowker.jsonschema import fields
 from flowker.storage import executor_configurations, provider_configurations
@@ -32,6 +35,10 @@ FAULT_CHARACTERS_MAX = 1_000
 STORE_RETRY_S = 1.0
 """How long a call waits for a store that is away, before it is tried again."""
 
+SPREAD_S = (0.5, 5.0)
+"""How much later than they could those come back who were held off: a thousand at once would be an outage of its own.
+The least is for clocks that do not run quite alike."""
+
 
 def is_call(node: Node) -> bool:
     """Whether running the node reaches outside of this process."""
@@ -40,7 +47,8 @@ def is_call(node: Node) -> bool:
 
 def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
     """Evaluate a built-in node; it takes no time and has no effect outside. `at` is the text of `now`."""
-    result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None)
+    occasion = _occasion(context.get("execution", {}).get("id", ""), node.id, now)
+    result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None, occasion=occasion)
     if isinstance(result, Produced):
         return Outcome(node.id, "completed", result.output, attempts=run.attempt, executed_at=at)
     if isinstance(result, Wait):
@@ -51,17 +59,58 @@ def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime
 class Steps:
     """Makes the calls of executor nodes."""
 
-    def __init__(self, store: Store, vault: Vault, caller: Caller, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        caller: Caller,
+        clock: Clock,
+        breakers: Breakers,
+        tallies: Tallies,
+    ) -> None:
         self._store = store
         self._vault = vault
         self._caller = caller
         self._clock = clock
+        self._breakers = breakers
+        self._tallies = tallies
+
+    def hold_off(self, node: Node, run: Run) -> Event | None:
+        """None when the call of a node may begin; while its circuit breaker is open, what becomes of the attempt.
+
+        It waits for the breaker as for any other retry, as long as attempts are left. To be asked before the call is
+        written down, with the very run that is then called.
+        """
+        call = node.behaviour
+        if not isinstance(call, ExecutorCall):
+            return None
+        open_s = self._breakers.admit(_configuration_id(call), run)
+        if not open_s:
+            return None
+        self._tallies.held_off[call.executor_id] += 1
+        now = self._clock.now()
+        back_s = open_s + random.uniform(*SPREAD_S)  # noqa: S311 - jitter
+        wait_s = delay_s(call.retry, run.tries, random.random(), back_s)  # noqa: S311 - jitter
+        if wait_s is not None:
+            return Postponed(node.id, format_timestamp(now + timedelta(seconds=wait_s)), run.attempt + 1)
+        error = "FLK-0507: the circuit breaker of the configuration is open"
+        at = format_timestamp(now)
+        return Settled(at, (Outcome(node.id, "failed", error=error, attempts=run.attempt, executed_at=at),))
 
     async def call(self, execution_id: str, node: Node, run: Run, context: Mapping[str, Any]) -> Event:
         """Make one attempt of an executor node: the node's outcome, or when it is attempted again."""
         behaviour = node.behaviour
         if not isinstance(behaviour, ExecutorCall):
             raise TypeError(f"node {node.id} makes no call")
+        self._breakers.begin(_configuration_id(behaviour), run)
+        try:
+            return await self._call(execution_id, node, behaviour, run, context)
+        finally:
+            self._breakers.release(_configuration_id(behaviour), run)
+
+    async def _call(
+        self, execution_id: str, node: Node, behaviour: ExecutorCall, run: Run, context: Mapping[str, Any]
+    ) -> Event:
         started = self._clock.now()
         try:
             way = await self._way(behaviour)
@@ -74,10 +123,13 @@ class Steps:
         result = await self._attempt(execution_id, node.id, behaviour, run, context, way)
         ended = self._clock.now()
         if isinstance(result, CallFailed) and result.retryable:
-            wait_s = delay_s(behaviour.retry, run.attempt, random.random(), result.retry_after_s)  # noqa: S311 - jitter
+            wait_s = delay_s(behaviour.retry, run.tries, random.random(), result.retry_after_s)  # noqa: S311 - jitter
             if wait_s is not None:
-                return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1)
-        outcome = _outcome(node.id, run, result, started, ended)
+                self._tallies.retries[behaviour.executor_id] += 1
+                made = _attempt(run, result, started, ended)
+                return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1, made)
+        mapped = _map_output(behaviour, result)
+        outcome = _outcome(node.id, run, mapped, started, ended, _status_code(result))
         return Settled(format_timestamp(ended), (outcome,))
 
     async def _attempt(
@@ -92,13 +144,14 @@ class Steps:
         if way is None:
             return CallFailed("the configuration is unknown, not active or unreadable", retryable=False)
         try:
-            input_ = _input_of(call, context)
+            input_ = _input_of(call, context, _occasion(execution_id, node_id, self._clock.now()))
         except MappingFailed as error:
             return CallFailed(str(error), retryable=False)
         misfit = _misfit(call, input_) if call.validate_input else None
         if misfit is not None:
             return CallFailed(f"the input does not fit the executor: {misfit}", retryable=False)
-        return await self._caller.call(
+        return await self._send(
+            run,
             Call(
                 execution_id=execution_id,
                 node_id=node_id,
@@ -110,8 +163,16 @@ class Steps:
                 timeout_s=way.timeout_s,
                 input=input_,
                 success_status_codes=call.success_status_codes,
-            )
+            ),
         )
+
+    async def _send(self, run: Run, call: Call) -> CallResult:
+        """Make a call, and tell the breaker of its configuration and the tallies how it ended."""
+        started = self._clock.now()
+        result = await self._caller.call(call)
+        self._breakers.settle(call.configuration.id, run, result)
+        self._tallies.call_ended(call.executor_id, result, self._clock.now() - started)
+        return result
 
     async def _way(self, call: ExecutorCall) -> "_Way | None":
         """Where the call goes, as it is stored now; None when there is nothing active to go through."""
@@ -144,13 +205,37 @@ class _Way:
     timeout_s: float | None
 
 
-def _input_of(call: ExecutorCall, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What the mapping makes of the context, else the workflow's input; what the node says itself goes before it."""
-    if call.input_mapping is None:
-        given = _without_delivery(context["workflow"])
-    else:
-        given = call.input_mapping.apply(context)
+def _configuration_id(call: ExecutorCall) -> str:
+    """The configuration that a call goes through, of either kind; empty when the node names none."""
+    return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
+
+
+def _occasion(execution_id: str, node_id: str, now: datetime) -> Occasion:
+    """Each attempt of a node draws the same UUIDs: a call that is repeated carries them again."""
+    return Occasion(now, f"{execution_id}:{node_id}")
+
+
+def _input_of(call: ExecutorCall, context: Mapping[str, Any], occasion: Occasion) -> dict[str, Any]:
+    """What mapping and transforms make of the context; what the node says itself goes before it."""
+    given = call.preparation.apply(context, occasion)
+    if not isinstance(given, Mapping):
+        raise MappingFailed("transforms: what they make is no object, which the input of a call has to be")
     return {**given, **call.static_input}
+
+
+def _map_output(call: ExecutorCall, result: CallResult) -> CallResult:
+    """The node's output. When the answer does not have what is mapped, the node fails with the answer kept.
+
+    The call was made: it is not made again for that.
+    """
+    if call.output_mapping is None or not isinstance(result, CallSucceeded):
+        return result
+    try:
+        return CallSucceeded(call.output_mapping.apply(result.output))
+    except MappingFailed as error:
+        return CallFailed(
+            f"the call succeeded, but not what is made of its answer: {error}", False, output=result.output
+        )
 
 
 def _misfit(call: ExecutorCall, input_: Mapping[str, Any]) -> str | None:
@@ -160,11 +245,9 @@ def _misfit(call: ExecutorCall, input_: Mapping[str, Any]) -> str | None:
     return told[0][:FAULT_CHARACTERS_MAX] if told else None
 
 
-def _without_delivery(input_: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in input_.items() if name != "_webhook"}
-
-
-def _outcome(node_id: str, run: Run, result: CallResult, started: datetime, ended: datetime) -> Outcome:
+def _outcome(
+    node_id: str, run: Run, result: CallResult, started: datetime, ended: datetime, status_code: int | None
+) -> Outcome:
     failed = isinstance(result, CallFailed)
     return Outcome(
         node_id,
@@ -173,5 +256,20 @@ def _outcome(node_id: str, run: Run, result: CallResult, started: datetime, ende
         result.message if isinstance(result, CallFailed) else None,
         run.attempt,
         format_timestamp(started),
-        max(0, round((ended - started).total_seconds() * 1000)),
+        _milliseconds(started, ended),
+        status_code,
     )
+
+
+def _attempt(run: Run, failed: CallFailed, started: datetime, ended: datetime) -> Attempt:
+    started_at = format_timestamp(started)
+    return Attempt(run.attempt, started_at, _milliseconds(started, ended), _status_code(failed), failed.message)
+
+
+def _status_code(result: CallResult) -> int | None:
+    """What the far side answered, if it did."""
+    return (result.output or {}).get("status")
+
+
+def _milliseconds(started: datetime, ended: datetime) -> int:
+    return max(0, round((ended - started).total_seconds() * 1000))

@@ -1,9 +1,10 @@
 """The provider `http` and its executor `http.request`: any call to the base URL of a configuration.
 
-Method and path come from the node; `query` and `headers` of the input become what they say, and the rest of the
-input is the body.
+Method and path come from the node; `{name}` in the path takes that member of the input, `query` and `headers` of it
+become what they say, and the rest is the body.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from flowker.executors import authentication
 from flowker.executors.authentication import read_credentials
 from flowker.executors.calls import Call, OutgoingRequest
 from flowker.executors.refusals import CallRefused
-from flowker.executors.requests import encode_json, headers_of, join_url, probe_of, query_of, request_of
+from flowker.executors.requests import encode_json, headers_of, join_url, probe_of, query_of, request_of, segment
 from flowker.executors.shapes import BASE_URL, HEADERS, TIMEOUT_SECONDS, Shape, document
 
 CONFIG_SCHEMA: Shape = document(
@@ -35,8 +36,13 @@ INPUT_SCHEMA: Shape = {
         },
         "headers": {"type": "object", "description": "Request headers."},
     },
-    "description": "Everything beside query and headers is the JSON body.",
+    "description": "Everything beside query, headers and what {name} in the path takes is the JSON body.",
 }
+
+PARAMETER_CHARACTERS_MAX = 1_000
+"""Of a value in the path, encoded. An id is shorter, and a far side refuses long URLs anyway."""
+
+_PARAMETER = re.compile(r"(?<!\{)\{([A-Za-z_][\w-]*)\}(?!\})")
 
 
 def probe(config: Mapping[str, Any]) -> OutgoingRequest:
@@ -48,21 +54,41 @@ def prepare(call: Call) -> OutgoingRequest:
     """The request of a call, or `CallRefused`."""
     config = call.configuration.config
     credentials = read_credentials(config.get("auth"))
-    query = query_of(call.input.get("query"))
+    path, input_ = _fill(call.path, call.input)
+    query = query_of(input_.get("query"))
     if credentials.query.keys() & {name for name, _ in query}:
         raise CallRefused("the query of the input sets the parameter of the API key")
     return request_of(
         call,
         call.method,
-        join_url(config.get("base_url"), call.path, query),
+        join_url(config.get("base_url"), path, query),
         credentials,
-        body=_encode_body(call),
-        headers=headers_of(call.input.get("headers"), "headers of the input"),
+        body=_encode_body(call.method, input_),
+        headers=headers_of(input_.get("headers"), "headers of the input"),
     )
 
 
-def _encode_body(call: Call) -> bytes | None:
-    content = {name: value for name, value in call.input.items() if name not in {"query", "headers"}}
-    if not content and call.method in {"GET", "DELETE"}:
+def _fill(path: str, input_: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The path with its parameters, and what they leave of the input. Raises `CallRefused`."""
+    names = set(_PARAMETER.findall(path))
+    if not names:
+        return path, input_
+    values = {name: _parameter(input_, name) for name in names}
+    left = {name: value for name, value in input_.items() if name not in names}
+    return _PARAMETER.sub(lambda parameter: values[parameter[1]], path), left
+
+
+def _parameter(input_: Mapping[str, Any], name: str) -> str:
+    if name not in input_:
+        raise CallRefused(f"the input has no {name}, which the path wants")
+    value = segment(input_[name], f"{name} of the input")
+    if len(value) > PARAMETER_CHARACTERS_MAX:
+        raise CallRefused(f"{name} of the input is longer than {PARAMETER_CHARACTERS_MAX} characters in the path")
+    return value
+
+
+def _encode_body(method: str, input_: Mapping[str, Any]) -> bytes | None:
+    content = {name: value for name, value in input_.items() if name not in {"query", "headers"}}
+    if not content and method in {"GET", "DELETE"}:
         return None
     return encode_json(content)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
+from uuid import UUID
 
 from multidict import CIMultiDict
 from yarl import URL
@@ -28,6 +29,7 @@ TIMEOUT_MAX_S = 300.0
 
 _OURSELVES: Mapping[str, str] = {
     "Accept": "application/json, */*;q=0.5",
+    "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"Flowker/{__version__}",
 }
 
@@ -243,11 +245,15 @@ def _timeout_s(call: Call) -> float:
 
 
 def _tracking(call: Call) -> dict[str, str]:
-    """The same idempotency key for every attempt of the node; a trace of its own for each (W3C Trace Context)."""
+    """The same idempotency key for every attempt of the node.
+
+    An execution is one trace (W3C Trace Context): its id names the trace, so that who knows one finds the other. Each
+    attempt is a parent of its own.
+    """
     return {
         "Idempotency-Key": f"{call.execution_id}:{quote(call.node_id, safe=_VISIBLE_ASCII)}",
         "X-Flowker-Execution-Id": call.execution_id,
-        "traceparent": f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01",
+        "traceparent": f"00-{UUID(call.execution_id).hex}-{os.urandom(8).hex()}-01",
     }
 
 

@@ -22,11 +22,13 @@ ERROR_BODY_BYTES_MAX = 4_096
 
 RETRY_AFTER_MAX_S = 86_400.0
 
-_RETRYABLE = frozenset({408, 425, 429})
-_CHARSETS = {"utf-8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "utf-16"}
+CHARSETS = frozenset({"utf-8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "utf-16"})
 """The charsets of the web. Python knows more, and some of them are slow or make text that is not valid Unicode."""
 
-_JSON = re.compile(r"application/(?:[^;\s]+\+)?json", re.IGNORECASE)
+_RETRYABLE = frozenset({408, 425, 429})
+
+_JSON = re.compile(r"application/json|[^/;\s]+/[^;\s]+\+json", re.IGNORECASE)
+"""JSON by its name, or by the suffix that types of every kind may have (RFC 6839, section 3.1)."""
 
 
 async def read_result(response: aiohttp.ClientResponse, request: OutgoingRequest) -> CallResult:
@@ -134,7 +136,7 @@ def _understand(response: aiohttp.ClientResponse, body: bytes) -> Any:
 
 def _as_text(response: aiohttp.ClientResponse, body: bytes) -> str:
     charset = (response.charset or "utf-8").lower()
-    text = body.decode(charset if charset in _CHARSETS else "utf-8", "replace")
+    text = body.decode(charset if charset in CHARSETS else "utf-8", "replace")
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

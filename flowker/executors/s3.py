@@ -17,6 +17,7 @@ from flowker.executors.authentication import Credentials, maskable
 from flowker.executors.calls import Call, OutgoingRequest
 from flowker.executors.refusals import CallRefused
 from flowker.executors.requests import encode_json, parse_base, probe_of, request_of
+from flowker.executors.responses import CHARSETS
 from flowker.executors.shapes import BASE_URL, FILLED, Shape, document
 
 CONTENT_TYPE = "application/octet-stream"
@@ -25,6 +26,7 @@ _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _VISIBLE = re.compile(r"[!-~]+")
 _CONTENT_TYPE = re.compile(r"[!-~]+(?: [!-~]+)*")
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^;\"\s]+)", re.IGNORECASE)
 
 _KEY: Shape = {"type": "string", "pattern": f"^{_VISIBLE.pattern}$"}
 
@@ -71,7 +73,8 @@ def probe(config: Mapping[str, Any]) -> OutgoingRequest:
 def prepare_put_object(call: Call) -> OutgoingRequest:
     """PUT of the object, its whole body signed."""
     url = _object_url(call)
-    body, content_type = _encode_body(call.input.get("body")), _content_type(call.input.get("content_type"))
+    content_type = _content_type(call.input.get("content_type"))
+    body = _encode_body(call.input.get("body"), content_type)
     credentials = _sign(call.configuration.config, "PUT", url, body, content_type)
     return request_of(call, "PUT", url, credentials, body=body, content_type=content_type)
 
@@ -145,12 +148,17 @@ def _content_type(value: Any) -> str:
     return value
 
 
-def _encode_body(body: Any) -> bytes:
+def _encode_body(body: Any, content_type: str) -> bytes:
+    """A text in the charset that its content type names, so that it is read as it was written; JSON has but one."""
     if body is None:
         return b""
     if not isinstance(body, str):
         return encode_json(body)
+    named = _CHARSET.search(content_type)
+    charset = named[1].lower() if named else "utf-8"
+    if charset not in CHARSETS:
+        raise CallRefused("content_type of the input has a charset that is not known")
     try:
-        return body.encode()
+        return body.encode(charset)
     except UnicodeEncodeError:
-        raise CallRefused("body of the input is not valid Unicode") from None
+        raise CallRefused("body of the input has characters that its charset does not have") from None

@@ -22,7 +22,7 @@ from openapi_core.validation.validators import BaseValidator
 from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InvalidQuery, InvalidRequest
 from flowker.http import parameters
-from flowker.http.contract import Body, DocumentError, OperationContract, Response
+from flowker.http.contract import DECODERS, Body, DocumentError, OperationContract, Response
 from flowker.http.errors import classes_by_code
 from flowker.http.parameters import CompiledCasters, Parameter, Sources
 from flowker.http.schema_engine import ASSERTED_FORMATS, CompiledSchemas, JudgingValidator
@@ -206,9 +206,11 @@ class ResponseCompiler(_Compiler, V31ResponseValidator):
         headers = [self._header(name, header) for name, header in documented if name.lower() != "content-type"]
         if "content" not in described:
             return Response(None, headers)
-        if list((described / "content").str_keys()) != [JSON]:
-            raise DocumentError(f"{_name(operation)}: an answer can only be {JSON}")
-        return Response(self._schema_validator(described / "content" / JSON / "schema"), headers)
+        media_type, *others = (described / "content").str_keys()
+        if media_type not in DECODERS or others:
+            raise DocumentError(f"{_name(operation)}: an answer can only be one of {', '.join(DECODERS)}")
+        validator = self._schema_validator(described / "content" / media_type / "schema")
+        return Response(validator, headers, media_type)
 
     def _header(self, name: str, header: SchemaPath) -> Parameter:
         return Parameter(

@@ -4,7 +4,7 @@ These objects only hold what `flowker.http.compiler` got out of openapi-core for
 validators, statuses. They judge, and say what is wrong as the refusal that the document asks for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -24,6 +24,12 @@ THOROUGH_BYTES_MAX = 32_768
 
 _decode_answer = msgspec.json.Decoder(float_hook=Decimal).decode
 """Like jsontext.decode, but for the sign of the integer -0, which no schema can tell from 0."""
+
+DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
+    "application/json": ("JSON", _decode_answer),
+    "text/plain": ("UTF-8", bytes.decode),
+}
+"""The media types that an answer can have: in which form its body is, and how that is read."""
 
 
 class DocumentError(Exception):
@@ -55,23 +61,30 @@ class Body:
 
 
 class Response:
-    """What an operation may answer with one status."""
+    """What an operation may answer with one status: JSON, text, or no body at all."""
 
-    def __init__(self, validator: JudgingValidator | None, headers: Sequence[Parameter]) -> None:
+    def __init__(
+        self,
+        validator: JudgingValidator | None,
+        headers: Sequence[Parameter],
+        media_type: str = "application/json",
+    ) -> None:
         self._validator = validator
         self._headers = headers
+        self._media_type = media_type.encode()
+        self._form, self._decode = DECODERS[media_type]
 
     def complaints(self, headers: Mapping[bytes, bytes], body: bytes) -> list[str]:
         """Everything in which the answer departs from the document; values are not repeated."""
         found = self._header_complaints(headers) if self._headers else []
         if self._validator is None:
             return [*found, "body: the document has none"] if body else found
-        if headers.get(b"content-type") != b"application/json":
-            return [*found, "content-type: is not application/json"]
+        if headers.get(b"content-type", b"").partition(b";")[0] != self._media_type:
+            return [*found, f"content-type: is not {self._media_type.decode()}"]
         try:
-            value = _decode_answer(body)
+            value = self._decode(body)
         except ValueError:
-            return [*found, "body: is not JSON"]
+            return [*found, f"body: is not {self._form}"]
         if not self._validator.is_valid(value):
             violations = self._validator.violations(value, thorough=len(body) <= THOROUGH_BYTES_MAX)
             found += [f"{violation.field}: {violation.text}" for violation in violations[:VIOLATIONS_MAX]]

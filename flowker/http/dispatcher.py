@@ -20,7 +20,7 @@ from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError
 from flowker.http.contract import OperationContract
 from flowker.http.errors import BUG, render
-from flowker.http.reply import Reply, empty_reply, encode_headers, json_reply
+from flowker.http.reply import Reply, empty_reply, encode_headers, json_reply, text_reply
 from flowker.http.request import Request, read_body
 from flowker.http.security import ApiKeys
 
@@ -83,13 +83,17 @@ class Operation:
         return await self._handler(**arguments)
 
     def _reply(self, answer: Any) -> Reply:
-        """Connexion's convention: a body, (body, status) or (body, status, headers)."""
+        """Connexion's convention: a body, (body, status) or (body, status, headers). Text goes out as it is."""
         body, status, headers = answer, self.contract.default_status, None
         if isinstance(answer, tuple):
             body, status, *rest = answer
             headers = rest[0] if rest else None
         extra = encode_headers(headers) if headers else ()
-        return empty_reply(status, extra) if body is None else json_reply(status, jsontext.encode(body), extra)
+        if body is None:
+            return empty_reply(status, extra)
+        if isinstance(body, str):
+            return text_reply(status, body, extra)
+        return json_reply(status, jsontext.encode(body), extra)
 
 
 class OperationsAPI(RoutedAPI[Operation]):

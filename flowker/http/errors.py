@@ -94,6 +94,12 @@ STATUS: dict[type[FlowkerError], int] = {
     errors.InputTooLarge: 413,
     errors.WorkflowCycle: 422,
     errors.IdempotencyKeyMissing: 400,
+    errors.ExecutionEnded: 422,
+    errors.ExecutionNotFailed: 422,
+    errors.ApprovalNotFound: 404,
+    errors.ApprovalNotReached: 409,
+    errors.ApprovalConflict: 409,
+    errors.ApprovalOver: 409,
     errors.AuditEventNotFound: 404,
     errors.InternalError: 500,
 }

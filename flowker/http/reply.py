@@ -13,6 +13,9 @@ _ALWAYS = (
 )
 _OURS = frozenset({b"content-type", b"content-length", b"cache-control", b"x-content-type-options"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TEXT_HEADERS = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), *_ALWAYS)
+"""The only text that goes out is for Prometheus, which reads the version of its format here."""
+
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_ALWAYS)
 
 
@@ -28,6 +31,11 @@ class Reply(NamedTuple):
 
 def json_reply(status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
     return Reply(status, [*_JSON_HEADERS, (b"content-length", b"%d" % len(body)), *extra], body)
+
+
+def text_reply(status: int, text: str, extra: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+    body = text.encode()
+    return Reply(status, [*_TEXT_HEADERS, (b"content-length", b"%d" % len(body)), *extra], body)
 
 
 def empty_reply(status: int, extra: Iterable[tuple[bytes, bytes]] = ()) -> Reply:

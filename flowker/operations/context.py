@@ -13,6 +13,8 @@ from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
+from flowker.engine.tallies import Tallies
+from flowker.executors.breaker import Breakers
 from flowker.executors.connectivity import Connectivity
 from flowker.storage.audit_verification import Verifier
 from flowker.storage.database import Store
@@ -35,6 +37,8 @@ class Context:
     vault: Vault
     verifier: Verifier
     connectivity: Connectivity
+    breakers: Breakers
+    tallies: Tallies
     clock: Clock
     version: str
     started_at: float

@@ -1,4 +1,4 @@
-"""Executions API: start a workflow without a webhook, and read what became of an execution."""
+"""Executions API: start a workflow without a webhook, read what becomes of an execution, and intervene in it."""
 
 import asyncio
 from typing import Any
@@ -12,10 +12,12 @@ from flowker.domain.errors import (
     IdempotencyKeyUsed,
     WorkflowNotActive,
 )
-from flowker.domain.executions import TERMINAL, Outcome, State, final_output
+from flowker.domain.execution_steps import AttemptOutcome, Step, steps
+from flowker.domain.executions import TERMINAL, Attempt, Outcome, State, final_output
+from flowker.domain.interventions import Cancel, Decide, Intervention, Retry
 from flowker.domain.workflows import Plan
 from flowker.engine.accepting import Submission, input_digest, new_execution_id
-from flowker.engine.records import read_recorded
+from flowker.engine.records import Recorded, read_recorded
 from flowker.operations.context import Answer, Context, Request, actor
 from flowker.storage import executions, workflows
 from flowker.storage.database import Connection
@@ -90,8 +92,7 @@ async def get_execution_results(context: Context, *, id_: str) -> Answer:
     execution = recorded.row
     if execution.status not in TERMINAL:
         raise ExecutionInProgress
-    definition = await context.definitions.get(execution.workflow_id, execution.revision)
-    plan = definition.plan(recorded.trigger)
+    plan = await _plan(context, recorded)
     # Folding evaluates the conditions of a whole run again: not on the event loop.
     state = await asyncio.to_thread(fold, plan, recorded.events)
     return {
@@ -104,6 +105,52 @@ async def get_execution_results(context: Context, *, id_: str) -> Answer:
         "completedAt": execution.completed_at,
         "errorMessage": execution.error_message,
     }
+
+
+async def list_execution_steps(context: Context, *, id_: str) -> Answer:
+    recorded = await context.store.read(read_recorded, id_.lower())
+    plan = await _plan(context, recorded)
+    found = await asyncio.to_thread(_steps, plan, recorded, context.timestamp())
+    return {"items": [_present_step(step) for step in found]}
+
+
+async def cancel_execution(
+    context: Context, *, id_: str, body: schemas.CancelInput | None, request: Request
+) -> Answer:
+    reason = body.get("reason") if body else None
+    await _intervene(context, id_, Cancel(actor(request), reason))
+    return await get_execution_status(context, id_=id_)
+
+
+async def retry_execution(context: Context, *, id_: str, request: Request) -> Answer:
+    await _intervene(context, id_, Retry(actor(request)))
+    return await get_execution_status(context, id_=id_)
+
+
+async def signal_execution(
+    context: Context, *, id_: str, node_id: str, body: schemas.SignalInput, request: Request
+) -> Answer:
+    """Decide about an approval; who decides the same again is told the facts of the first decision."""
+    decide = Decide(node_id, body["decision"], body.get("comment"), actor(request))
+    state = await _intervene(context, id_, decide)
+    decided = state.outcomes[node_id].output
+    facts = {name: decided[name] for name in ("decision", "comment", "decidedAt", "decidedBy")}
+    return {"executionId": id_.lower(), "nodeId": node_id, **facts}
+
+
+async def _intervene(context: Context, id_: str, intervention: Intervention) -> State:
+    """What the intervention led to. An id that was made up is refused here, and takes up no turn of the engine."""
+    execution = await context.store.read(executions.get, id_.lower())
+    return await context.engine.intervene(execution.id, intervention)
+
+
+async def _plan(context: Context, recorded: Recorded) -> Plan:
+    definition = await context.definitions.get(recorded.row.workflow_id, recorded.row.revision)
+    return definition.plan(recorded.trigger)
+
+
+def _steps(plan: Plan, recorded: Recorded, now: str) -> list[Step]:
+    return steps(plan, fold(plan, recorded.events), recorded.events, now)
 
 
 async def _repeat(context: Context, workflow_id: str, key: str, digest: str) -> Answer:
@@ -152,4 +199,30 @@ def _step_result(number: int, plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "durationMs": outcome.duration_ms,
         "errorMessage": outcome.error,
         "attempts": outcome.attempts,
+    }
+
+
+def _present_step(step: Step) -> dict[str, Any]:
+    return {
+        "nodeId": step.node.id,
+        "stepName": step.node.step_name,
+        "nodeType": step.node.type,
+        "status": step.status,
+        "attempts": [_present_attempt(*each) for each in step.attempts],
+        "nextAttemptAt": step.next_attempt_at,
+        "startedAt": step.started_at,
+        "completedAt": step.completed_at,
+        "durationMs": step.duration_ms,
+        "errorMessage": step.error,
+    }
+
+
+def _present_attempt(attempt: Attempt, outcome: AttemptOutcome) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "startedAt": attempt.started_at,
+        "durationMs": attempt.duration_ms,
+        "statusCode": attempt.status_code,
+        "outcome": outcome,
+        "errorMessage": attempt.error,
     }

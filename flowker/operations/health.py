@@ -1,17 +1,19 @@
-"""Health API: whether the service lives, can take work, and which version it is."""
+"""Health API: whether the service lives, can take work, what it counted, and which version it is."""
 
 import time
 from typing import Any
 
 from flowker.domain.errors import InternalError
 from flowker.operations.context import Answer, Context
+from flowker.operations.metrics import render_metrics
 
 STALLED_AFTER_S = 15.0
 """An idle writer turns once a second; one that has not turned for this long hangs."""
 
 
 async def check_service_health(context: Context) -> Answer:
-    return _answer(context, {**await _check_database(context), **_check_engine(context)})
+    checks = {**await _check_database(context), **_check_engine(context), **_check_circuit_breakers(context)}
+    return _answer(context, checks)
 
 
 async def check_liveness(context: Context) -> Answer:
@@ -26,6 +28,10 @@ async def check_readiness(context: Context) -> Answer:
 
 async def check_readyz(context: Context) -> Answer:
     return await check_readiness(context)
+
+
+async def get_metrics(context: Context) -> Answer:
+    return render_metrics(context)
 
 
 async def get_version(context: Context) -> Answer:
@@ -51,6 +57,13 @@ async def _check_database(context: Context) -> dict[str, dict[str, str]]:
 
 def _check_engine(context: Context) -> dict[str, dict[str, str]]:
     return {"engine": _HEALTHY if context.engine.alive else _unhealthy("The engine is not running.")}
+
+
+def _check_circuit_breakers(context: Context) -> dict[str, dict[str, str]]:
+    """An open one is the service at work: it is a far side that is not well."""
+    counts = context.breakers.counts()
+    message = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), reverse=True))
+    return {"circuit_breakers": {"status": "healthy", "message": message or "ok"}}
 
 
 def _answer(context: Context, checks: dict[str, dict[str, str]]) -> Answer:

@@ -9,10 +9,11 @@ from uuid_utils import uuid7
 
 from flowker import schemas
 from flowker.domain.audit import Action, AuditEvent, changes
-from flowker.domain.errors import CatalogTemplateNotFound, InvalidTrigger, WebhookTaken
-from flowker.domain.nodes import Trigger
+from flowker.domain.checks import STRICT, Checks
+from flowker.domain.errors import CatalogTemplateNotFound, InvalidTrigger
 from flowker.domain.preconditions import entity_tag
 from flowker.domain.secrets import NothingBehindMask, unmask
+from flowker.domain.validation import Finding, Findings
 from flowker.domain.workflow_templates import TEMPLATES
 from flowker.domain.workflows import (
     ConfigurationFacts,
@@ -25,6 +26,7 @@ from flowker.domain.workflows import (
     require_editable,
     require_transition,
     version_text,
+    webhooks,
 )
 from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, check_aside
 from flowker.jsonschema import field_name
@@ -133,6 +135,17 @@ async def clone_workflow(context: Context, *, id_: str, body: schemas.CloneInput
     return await _insert(context, clone, request, {"clonedFrom": source.id})
 
 
+async def validate_workflow(context: Context, *, id_: str) -> Answer:
+    """Run the checks of saving and of activating to their end, and change nothing."""
+    current = await context.store.read(workflows.get, id_.lower())
+    nodes = _opened(context, current)
+    findings = Findings(nodes, current.edges)
+    sketch = await check_aside(nodes, current.edges, current.metadata, findings.checks)
+    await context.store.read(_check, current.id, sketch, findings.checks)
+    findings.warn(sketch)
+    return {"valid": findings.valid, "findings": [_present_finding(finding) for finding in findings.found]}
+
+
 async def activate_workflow(context: Context, *, id_: str, request: Request) -> Answer:
     """Check the whole definition and take its webhooks, in the transaction that makes it active."""
     current = await context.store.read(workflows.get, id_.lower())
@@ -140,7 +153,7 @@ async def activate_workflow(context: Context, *, id_: str, request: Request) -> 
     definition = await _compile(replace(current, nodes=_opened(context, current)))
 
     def claim(connection: Connection) -> None:
-        _check(connection, definition)
+        _check(connection, current.id, definition)
         webhook_routes.claim(connection, current.id, current.revision, _routes(definition))
         used = references(definition)
         configuration_references.claim(connection, current.id, used.providers | used.executors)
@@ -263,7 +276,7 @@ async def _compile(workflow: StoredWorkflow) -> Definition:
     return await check_aside(workflow.nodes, workflow.edges, workflow.metadata)
 
 
-def _check(connection: Connection, definition: Definition) -> None:
+def _check(connection: Connection, workflow_id: str, definition: Definition, checks: Checks = STRICT) -> None:
     used = references(definition)
     providers = {
         id_: ConfigurationFacts(found.provider_id, found.status == "active")
@@ -273,19 +286,12 @@ def _check(connection: Connection, definition: Definition) -> None:
         id_: EndpointFacts(frozenset(endpoint["name"] for endpoint in found.endpoints), found.status == "active")
         for id_, found in executor_configurations.find(connection, used.executors).items()
     }
-    check_activation(definition, PROVIDERS_BY_EXECUTOR, providers, executors)
+    taken = webhook_routes.find_taken(connection, workflow_id, webhooks(definition).values())
+    check_activation(definition, PROVIDERS_BY_EXECUTOR, providers, executors, taken, checks)
 
 
 def _routes(definition: Definition) -> list[Route]:
-    """One route for each trigger with a path; raises WebhookTaken where two of them name the same."""
-    routes: dict[tuple[str, str], Route] = {}
-    for node in definition.triggers:
-        trigger = node.behaviour
-        if isinstance(trigger, Trigger) and trigger.path is not None:
-            route = Route(trigger.method, trigger.path, node.id)
-            if routes.setdefault((trigger.method, trigger.path), route) is not route:
-                raise WebhookTaken("Two triggers of the workflow have the same webhook method and path.")
-    return list(routes.values())
+    return [Route(method, path, node_id) for node_id, (method, path) in webhooks(definition).items()]
 
 
 def _event(
@@ -313,6 +319,17 @@ def _tag(workflow: StoredWorkflow) -> str:
 
 def _found(workflow: StoredWorkflow) -> Answer:
     return _present(workflow), 200, {"ETag": _tag(workflow)}
+
+
+def _present_finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "message": finding.message,
+        "nodeId": finding.node_id,
+        "edgeId": finding.edge_id,
+        "field": finding.field,
+    }
 
 
 def _present(workflow: StoredWorkflow) -> dict[str, Any]:

@@ -62,6 +62,11 @@ class Store:
         """Monotonic seconds of the writer's last turn; an idle writer turns once a second."""
         return self._writer.heartbeat
 
+    @property
+    def write_queue_depth(self) -> int:
+        """Changes that wait for the writer."""
+        return self._writer.queue_depth
+
     async def start(self) -> None:
         """Start the threads. They connect when they are first needed: the database may be away for now."""
         self._writer.start()

@@ -31,7 +31,6 @@ class StoredExecution:
     current_step_number: int
     total_steps: int
     started_at: str
-    deadline_at: str
     completed_at: str | None
     error_message: str | None
     wake_at: str | None
@@ -50,7 +49,6 @@ class Acceptance:
     journal_payload: bytes | str
     total_steps: int
     started_at: str
-    deadline_at: str
     audit: AuditEvent
 
     @property
@@ -85,7 +83,8 @@ AcceptOutcome: TypeAlias = Accepted | KeySeen | WorkflowMoved
 class Progress:
     """What happened in an execution since it was last recorded, and the row that follows from it.
 
-    `events` are (kind, JSON text), with the sequence numbers from `first_seq` on.
+    `events` are (kind, JSON text), with the sequence numbers from `first_seq` on. Only what `reopens` an execution is
+    recorded after its end.
     """
 
     execution_id: str
@@ -97,6 +96,7 @@ class Progress:
     error_message: str | None
     wake_at: str | None
     audit: Sequence[AuditEvent]
+    reopens: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -120,8 +120,8 @@ def accept(connection: Connection, items: Sequence[Acceptance]) -> list[AcceptOu
 def record(connection: Connection, items: Sequence[Progress]) -> list[bool]:
     """Store what happened; False for an item that came too late. For `Store.write_together`.
 
-    An item is too late when its execution has ended, or when the journal has its sequence number already: somebody
-    else drives the execution.
+    An item is too late when its execution has ended (unless the item reopens it), or when the journal has its
+    sequence number already: somebody else drives the execution.
     """
     places = _places(connection, {item.execution_id for item in items})
     outcomes = [_take_place(places, item) for item in items]
@@ -243,7 +243,6 @@ def _execution_row(item: Acceptance) -> tuple[int | str | None, ...]:
         0,
         item.total_steps,
         item.started_at,
-        item.deadline_at,
         None,
         None,
         None,
@@ -271,7 +270,7 @@ def _places(connection: Connection, execution_ids: Iterable[str]) -> dict[str, t
 def _take_place(places: dict[str, tuple[str, int]], item: Progress) -> bool:
     """Whether the item comes in time; if so, what comes next is counted on from it."""
     status, next_seq = places.get(item.execution_id, ("", 0))
-    if status not in OPEN_STATUSES or item.first_seq < next_seq:
+    if (status not in OPEN_STATUSES and not item.reopens) or item.first_seq < next_seq:
         return False
     places[item.execution_id] = (item.status, item.first_seq + len(item.events))
     return True

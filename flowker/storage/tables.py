@@ -142,7 +142,6 @@ class Execution(SQLModel, table=True):
     current_step_number: int
     total_steps: int
     started_at: str
-    deadline_at: str
     completed_at: str | None
     error_message: str | None
     wake_at: str | None

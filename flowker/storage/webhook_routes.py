@@ -1,6 +1,6 @@
 """Which workflow answers which webhook: at most one active workflow for a method and path."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -48,6 +48,16 @@ def claim(connection: Connection, workflow_id: str, revision: int, routes: Seque
         connection.execute(insert(webhook_routes), rows)
     except IntegrityError:
         raise WebhookTaken from None
+
+
+def find_taken(connection: Connection, workflow_id: str, webhooks: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these methods and paths another active workflow owns."""
+    return {
+        webhook
+        for webhook in webhooks
+        for row in _select_owners.run(connection, webhook)
+        if row.active and row.workflow_id != workflow_id
+    }
 
 
 def deactivate(connection: Connection, workflow_id: str) -> None:

@@ -43,6 +43,10 @@ class Writer:
         self._link = Link(engine)
         self._thread = threading.Thread(target=self._run, name="flowker-writer", daemon=True)
 
+    @property
+    def queue_depth(self) -> int:
+        return self._queue.qsize()
+
     def start(self) -> None:
         self._accepting = True
         self._thread.start()

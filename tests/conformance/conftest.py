@@ -76,6 +76,8 @@ EXECUTOR_CONFIGURATION_WAYS: Mapping[str, Sequence[str]] = {
 
 DECIDE = {"action": "set_output", "output": {"decision": "approved"}}
 WAIT_AN_HOUR = {"action": "delay", "seconds": 3600}
+ASK = {"action": "approval", "timeoutSeconds": 3600}
+FAIL = {"action": "fail"}
 
 _LENIENT = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 """The document's bodies are large, and the machine may be busy: neither is a reason to fail."""
@@ -197,7 +199,27 @@ class Api:
 
     def running_execution(self) -> str:
         """An execution that waits until its clock is turned."""
-        return self.execution(WAIT_AN_HOUR)
+        return self.waiting(self.execution(WAIT_AN_HOUR))
+
+    def failed_execution(self) -> str:
+        execution_id = self.execution(FAIL)
+        self.results(execution_id)
+        return execution_id
+
+    def asking_execution(self, *steps: Mapping[str, Any]) -> str:
+        """An execution that waits for a decision about `step1`, before these steps."""
+        return self.waiting(self.execution(ASK, *steps))
+
+    def waiting(self, execution_id: str) -> str:
+        """The same execution, as soon as its first step waits and nobody is at work on it."""
+        path = f"/v1/executions/{execution_id}/steps"
+        until(lambda: self.expect(200, "GET", path).json()["items"][0]["status"] == "waiting")
+        return execution_id
+
+    def decide(self, execution_id: str, decision: str, node_id: str = "step1", **body: Any) -> Answer:
+        """Decide about an approval."""
+        path = f"/v1/executions/{execution_id}/signals/{node_id}"
+        return self.ask("POST", path, {"decision": decision, **body})
 
     def provider_configuration(self, config: Mapping[str, Any] | None = None, **members: Any) -> str:
         """The id of an active configuration, of provider `http` unless told otherwise; its name nobody has."""
@@ -410,6 +432,14 @@ class World:
         for way in EXECUTOR_CONFIGURATION_WAYS[status]:
             self.api.expect(200, "POST", f"/v1/executors/{id_}/{way}")
         return id_
+
+    def execute(self, statement: str, *parameters: str) -> None:
+        """Change the store: into what no operation of this version makes of it."""
+
+        def write(connection: Any) -> None:
+            connection.exec_driver_sql(statement, parameters)
+
+        self._portal.call(self._store.write, write)
 
     def count(self, table: str) -> int:
         """How many rows a table has: for what no operation tells."""

@@ -330,10 +330,13 @@ class Generator:
                 headers[name] = text.replace("\n", " ")
         if "content" not in described:
             return int(status), headers, b"{}" if self._chance(0.1 * self._heat) else b"", "application/json"
-        value = self._value(described["content"]["application/json"]["schema"])
+        [media_type] = described["content"]
+        value = self._value(described["content"][media_type]["schema"])
         spoilt = self._chance(0.1 * self._heat)
-        body = self._random.choice([b"", b"{", b"nope"]) if spoilt else json.dumps(value).encode()
-        content_type = "text/plain" if self._chance(0.05 * self._heat) else "application/json"
+        text = str(value) if media_type == "text/plain" else json.dumps(value)
+        body = self._random.choice([b"", b"{", b"nope"]) if spoilt else text.encode("utf-8", "replace")
+        others = {"text/plain": "application/json", "application/json": "text/plain"}
+        content_type = others[media_type] if self._chance(0.05 * self._heat) else media_type
         return int(status), headers, body, content_type
 
     def _add_parameter(self, probe: Probe, location: str, name: str, parameter: Mapping[str, Any]) -> None:

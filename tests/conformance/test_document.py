@@ -68,6 +68,12 @@ NOT_ALL_REQUIRED = {
 """Outputs as they were published, and one that names an entry only when one is bad; every other output promises all
 of its members."""
 
+NO_CHECKS = frozenset({"getVersion", "getMetrics"})
+"""Operations of the Health API that answer no findings."""
+
+TEXTS = {("getMetrics", "200"): "text/plain"}
+"""The only answers that are not JSON, for those who read nothing else."""
+
 Document = dict[str, Any]
 Rule = Callable[[Document], list[str]]
 
@@ -256,7 +262,7 @@ def wrong_statuses(document: Document) -> list[str]:
             "401": operation.secured,
             "413": has_body,
             "500": True,
-            "503": operation.described["tags"] == ["Health API"] and operation.id != "getVersion",
+            "503": operation.described["tags"] == ["Health API"] and operation.id not in NO_CHECKS,
             "405": False,
         }
         found += [
@@ -276,7 +282,8 @@ def misshapen_answers(document: Document) -> list[str]:
     for operation in operations(document):
         for status, response in operation.responses.items():
             content = response.get("content", {})
-            if status != "204" and list(content) != ["application/json"]:
+            wanted = TEXTS.get((operation.id, status), "application/json")
+            if status != "204" and list(content) != [wanted]:
                 found.append(f"{operation.id} {status}: content")
             if status == "204" and content:
                 found.append(f"{operation.id} {status}: has content")
@@ -382,11 +389,15 @@ def of_catalog(operation: Operation) -> bool:
     return bool(operation.described["tags"] == ["Catalog API"])
 
 
+WHOLE_LISTS = frozenset({"listExecutionSteps"})
+"""Lists that are answered whole: a run has no more steps than a workflow has nodes."""
+
+
 def misshapen_lists(document: Document) -> list[str]:
     """Lists whose pages or parameters are not those of every list; of the catalog, those that are no plain arrays."""
     found = []
     for operation in operations(document):
-        if not operation.id.startswith(("list", "search")):
+        if not operation.id.startswith(("list", "search")) or operation.id in WHOLE_LISTS:
             continue
         if of_catalog(operation):
             schema = operation.responses["200"]["content"]["application/json"]["schema"]
@@ -438,8 +449,15 @@ def broken_links(document: Document) -> list[str]:
                 if not in_path <= given <= {each for _, each in target.parameters}:
                     found.append(f"{where}: parameters")
                 expressions = followed["parameters"].values()
-                found += [f"{where}: {each}" for each in expressions if not is_in(document, response, each)]
+                found += [f"{where}: {each}" for each in expressions if not is_known(operation, response, each)]
     return found
+
+
+def is_known(operation: Operation, response: dict[str, Any], expression: str) -> bool:
+    """Whether the request or its answer has what the runtime expression of a link asks for."""
+    if expression.startswith("$request.path."):
+        return ("path", expression.removeprefix("$request.path.")) in operation.parameters
+    return is_in(operation.document, response, expression)
 
 
 def is_in(document: Document, response: dict[str, Any], expression: str) -> bool:
@@ -581,6 +599,7 @@ SPOILED: tuple[tuple[Rule, str, Any], ...] = (
     (broken_links, "components/links/GetWorkflow/operationId", "readWorkflow"),
     (broken_links, "components/links/ExecuteWorkflow/parameters", {"id": "$response.body#/id"}),
     (broken_links, "components/links/GetWorkflow/parameters/id", "$response.body#/id"),
+    (broken_links, "components/links/CancelThisExecution/parameters/id", "$request.path.executionId"),
     (broken_links, "components/links/GetFirstExecutionStatus/parameters/id", "$response.header.Location"),
     (departures, "info/version", "1.2.0"),
     (departures, "security", []),

@@ -80,6 +80,24 @@ def of_running_execution(world: World, request: Request) -> None:
     of_id(request, world.api.running_execution())
 
 
+def of_failed_execution(world: World, request: Request) -> None:
+    of_id(request, world.api.failed_execution())
+
+
+def of_approval(world: World, request: Request) -> None:
+    request.path_parameters = {"id": world.api.asking_execution(), "nodeId": "step1"}
+
+
+def of_approval_that_was_decided_otherwise(world: World, request: Request) -> None:
+    of_approval(world, request)
+    other = {"approved": "rejected", "rejected": "approved"}[request.body["decision"]]
+    assert world.api.decide(request.path_parameters["id"], other).status == 200
+
+
+def of_execution_that_is_none(_: World, request: Request) -> None:
+    request.path_parameters = {"id": "not-a-uuid", "nodeId": "step1"}
+
+
 def of_no_uuid(_: World, request: Request) -> None:
     of_id(request, "not-a-uuid")
 
@@ -398,6 +416,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
     "checkLiveness": {**HEALTH, 503: [stalled_writer]},
     "checkReadiness": HEALTH,
     "checkReadyz": HEALTH,
+    "getMetrics": {200: [], 401: [no_key], 500: [with_bug]},
     "getVersion": {200: [], 500: [no_clock]},
     "listWorkflows": {
         200: [without_cursor],
@@ -444,6 +463,7 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         413: [of_draft, too_large],
         500: [of_draft, no_database],
     },
+    "validateWorkflow": {200: [of_draft], 400: [of_no_uuid], 401: [of_draft, no_key], 404: [], 500: [no_database]},
     "activateWorkflow": {
         200: [of_draft],
         400: [of_no_uuid],
@@ -494,6 +514,39 @@ TABLE: Mapping[str, Mapping[int, Sequence[Step]]] = {
         401: [no_key],
         404: [],
         500: [no_database],
+    },
+    "listExecutionSteps": {
+        200: [of_failed_execution],
+        400: [of_no_uuid],
+        401: [no_key],
+        404: [],
+        500: [of_failed_execution, no_database],
+    },
+    "cancelExecution": {
+        200: [of_running_execution],
+        400: [of_no_uuid],
+        401: [of_running_execution, no_key],
+        404: [],
+        413: [of_running_execution, too_large],
+        422: [of_completed_execution],
+        500: [of_running_execution, no_database],
+    },
+    "retryExecution": {
+        200: [of_failed_execution],
+        400: [of_no_uuid],
+        401: [of_failed_execution, no_key],
+        404: [],
+        422: [of_completed_execution],
+        500: [of_failed_execution, no_database],
+    },
+    "signalExecution": {
+        200: [of_approval],
+        400: [of_execution_that_is_none],
+        401: [of_approval, no_key],
+        404: [],
+        409: [of_approval_that_was_decided_otherwise],
+        413: [of_approval, too_large],
+        500: [of_approval, no_database],
     },
     "getExecutionResults": {
         200: [of_completed_execution],

@@ -129,6 +129,8 @@ def test_a_workflow_lives_from_its_creation_to_its_deletion(client: Client) -> N
 
     updated = client.expect(200, "update_workflow", id_, body=client.definition("Generated life", "approved"))
     assert (updated.version, updated.created_at) == ("1.1.0", created.created_at)
+    validation = client.expect(200, "validate_workflow", id_)
+    assert (validation.valid, validation.findings) == (True, [])
     assert client.expect(200, "activate_workflow", id_).status is models.WorkflowStatus.ACTIVE
     assert client.refusal(422, "update_workflow", id_, body=client.definition("Other", "no")) == "FLK-0103"
 
@@ -266,6 +268,43 @@ def test_an_execution_is_started_repeated_and_found_in_the_list(client: Client, 
     )
     assert [item.execution_id for item in page.items] == [started.execution_id]
     assert (page.has_more, page.next_cursor) == (False, "")
+
+
+def test_an_execution_is_decided_about_cancelled_and_retried(client: Client) -> None:
+    """With its steps as objects, and decisions as enums."""
+    models = client.models
+    definition = client.definition("Generated approvals", "approved")
+    asking = {"action": "approval", "timeoutSeconds": 60}
+    definition.nodes[3].data = models.NodeData.from_dict(asking)
+    id_ = client.expect(201, "create_workflow", body=definition).workflow_id
+    client.expect(200, "activate_workflow", id_)
+    body = models.ExecuteInput(input_data=models.ExecuteInputInputData.from_dict({"amount": 5}))
+    first, second = (
+        client.expect(201, "execute_workflow", id_, body=body, idempotency_key=key).execution_id for key in "ab"
+    )
+
+    decision = models.SignalInput(decision=models.SignalInputDecision.APPROVED, comment="fine")
+    decided = client.expect(200, "signal_execution", first, "approve", body=decision)
+    assert (decided.decision, decided.comment) == (models.ApprovalDecisionDecision.APPROVED, "fine")
+    assert client.ended(first).status is models.ExecutionState.COMPLETED
+    other = models.SignalInput(decision=models.SignalInputDecision.REJECTED)
+    assert client.refusal(409, "signal_execution", first, "approve", body=other) == "FLK-0515"
+    assert client.refusal(422, "cancel_execution", first) == "FLK-0511"
+    assert client.refusal(422, "retry_execution", first) == "FLK-0512"
+
+    cancelled = client.expect(200, "cancel_execution", second, body=models.CancelInput(reason="enough"))
+    assert cancelled.status is models.ExecutionState.FAILED
+    assert client.expect(200, "retry_execution", second).status is models.ExecutionState.RUNNING
+    steps = client.expect(200, "list_execution_steps", second).items
+    assert [(step.node_id, step.status) for step in steps] == [
+        ("check", models.ExecutionStepStatus.COMPLETED),
+        ("approve", models.ExecutionStepStatus.WAITING),
+    ]
+    assert (steps[1].attempts, steps[1].completed_at) == ([], None)
+    client.expect(200, "signal_execution", second, "approve", body=decision)
+    assert client.ended(second).status is models.ExecutionState.COMPLETED
+    client.expect(200, "deactivate_workflow", id_)
+    client.expect(204, "delete_workflow", id_)
 
 
 def test_a_refusal_is_typed_with_its_fields(client: Client) -> None:

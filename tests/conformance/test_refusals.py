@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from flowker.http.errors import STATUS, TITLES
-from tests.conformance.conftest import CLOSED_URL, DECIDE, REFUSED_URL, WAIT_AN_HOUR, Answer, Api, World
+from tests.conformance.conftest import ASK, CLOSED_URL, DECIDE, REFUSED_URL, WAIT_AN_HOUR, Answer, Api, World
 
 CANARY = "canary-4111-1111-1111-1111"
 """Stands where a caller could have put a secret: no answer repeats it."""
@@ -23,6 +23,7 @@ PROVIDER_CONFIGURATIONS = "/v1/provider-configurations"
 CATALOG = "/v1/catalog"
 COUNTS = "/v1/dashboards/executions"
 HTTP = {"executorId": "http.request"}
+ENTRY = {"source": "workflow.a", "target": "a"}
 FREE = {"triggerId": "webhook"}
 """A trigger that registers no webhook."""
 
@@ -49,6 +50,10 @@ def create_without(member: str, **element: Any) -> Ask:
 
 def node(id_: str, type_: str = "action", data: Mapping[str, Any] = DECIDE) -> JsonObject:
     return {"id": id_, "type": type_, "data": data}
+
+
+def transform(operation: str, spec: Any) -> JsonObject:
+    return {"operation": operation, "spec": spec}
 
 
 def edge(source: str, target: str, id_: str = "e1") -> JsonObject:
@@ -196,6 +201,35 @@ def results_of_what_runs(world: World) -> Answer:
     return world.api.ask("GET", f"/v1/executions/{world.api.running_execution()}/results")
 
 
+def cancel_what_has_ended(world: World) -> Answer:
+    path = f"/v1/executions/{world.api.completed_execution()}/cancel"
+    return world.api.ask("POST", path, {"reason": CANARY})
+
+
+def retry_what_has_not_failed(world: World) -> Answer:
+    return world.api.ask("POST", f"/v1/executions/{world.api.completed_execution()}/retry")
+
+
+def decide_about_what_is_no_approval(world: World) -> Answer:
+    return world.api.decide(world.api.asking_execution(), "approved", CANARY, comment=CANARY)
+
+
+def decide_too_early(world: World) -> Answer:
+    return world.api.decide(world.api.execution(WAIT_AN_HOUR, ASK), "approved", "step2", comment=CANARY)
+
+
+def decide_otherwise(world: World) -> Answer:
+    id_ = world.api.asking_execution()
+    world.api.decide(id_, "approved")
+    return world.api.decide(id_, "rejected", comment=CANARY)
+
+
+def decide_too_late(world: World) -> Answer:
+    id_ = world.api.asking_execution()
+    world.api.expect(200, "POST", f"/v1/executions/{id_}/cancel")
+    return world.api.decide(id_, "approved", comment=CANARY)
+
+
 def create_without_database(world: World) -> Answer:
     definition = world.api.definition()
     world.lose_database()
@@ -235,8 +269,13 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0131", 400, create_without("source", source="a", target="a"), {"edges[0].source"}),
     ("FLK-0132", 400, create_without("target", source="a", target="a"), {"edges[0].target"}),
     ("FLK-0140", 400, create(nodes=[call({"inputMapping": [CANARY]})], edges=[]), {"nodes[0].data.inputMapping[0]"}),
-    ("FLK-0141", 400, create(nodes=[call({"outputMapping": [CANARY]})], edges=[]), {"nodes[0].data.outputMapping"}),
-    ("FLK-0142", 400, create(nodes=[call({"transforms": [CANARY]})], edges=[]), {"nodes[0].data.transforms"}),
+    (
+        "FLK-0141",
+        400,
+        create(nodes=[call({"outputMapping": [CANARY]})], edges=[]),
+        {"nodes[0].data.outputMapping[0]"},
+    ),
+    ("FLK-0142", 400, create(nodes=[call({"transforms": [CANARY]})], edges=[]), {"nodes[0].data.transforms[0]"}),
     ("FLK-0150", 400, activate(START, call({"providerConfigId": CANARY})), {"nodes[1].data.providerConfigId"}),
     ("FLK-0151", 400, activate_with_configuration_of_another_provider, {"nodes[1].data.providerConfigId"}),
     ("FLK-0200", 404, ask("GET", f"{CATALOG}/executors/{CANARY}"), set()),
@@ -287,7 +326,7 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0310", 400, ask("GET", f"{WORKFLOWS}?sortOrder={CANARY}"), {"sortOrder"}),
     ("FLK-0341", 422, call_a_refused_address, set()),
     ("FLK-0350", 409, update_too_late, set()),
-    ("FLK-0360", 409, activate_a_taken_webhook, set()),
+    ("FLK-0360", 409, activate_a_taken_webhook, {"nodes[0].data.path"}),
     ("FLK-0361", 404, ask("POST", f"/v1/webhooks/{CANARY}"), set()),
     ("FLK-0362", 401, deliver(X_Webhook_Token=CANARY), set()),
     ("FLK-0363", 413, deliver(LARGE), set()),
@@ -301,6 +340,12 @@ TABLE: list[tuple[str, int, Ask, set[str]]] = [
     ("FLK-0506", 413, execute(LARGE, Idempotency_Key=CANARY), set()),
     ("FLK-0508", 422, activate(START, node("a"), node("b"), edges=CYCLE), {"edges"}),
     ("FLK-0509", 400, execute({"inputData": {"card": CANARY}}), {"Idempotency-Key"}),
+    ("FLK-0511", 422, cancel_what_has_ended, set()),
+    ("FLK-0512", 422, retry_what_has_not_failed, set()),
+    ("FLK-0513", 404, decide_about_what_is_no_approval, set()),
+    ("FLK-0514", 409, decide_too_early, set()),
+    ("FLK-0515", 409, decide_otherwise, set()),
+    ("FLK-0516", 409, decide_too_late, set()),
     ("FLK-0600", 404, ask("GET", f"/v1/audit-events/{NOBODY}"), set()),
     ("FLK-9999", 500, create_without_database, set()),
 ]
@@ -329,6 +374,23 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": f"{CANARY}.", "target": "a"}]})),
     ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": "a", "target": f"{CANARY}[*]"}]})),
     ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{"source": "a", "target": CANARY}] * 2})),
+    ("FLK-0140", create_node("executor", {**HTTP, "inputMapping": [{**ENTRY, "transformation": {"type": CANARY}}]})),
+    ("FLK-0140", create_node("action", {"action": "log", "inputMapping": CANARY})),
+    ("FLK-0141", create_node("executor", {**HTTP, "outputMapping": [{"source": CANARY, "target": "a"}]})),
+    ("FLK-0141", create_node("action", {"action": "log", "outputMapping": CANARY})),
+    ("FLK-0142", create_node("executor", {**HTTP, "transforms": [{"operation": CANARY}]})),
+    ("FLK-0142", create_node("executor", {**HTTP, "transforms": [transform("shift", {"a": f"{CANARY}["})]})),
+    (
+        "FLK-0142",
+        create_node("executor", {**HTTP, "transforms": [transform("timestamp", {"a": {"inputFormat": CANARY}})]}),
+    ),
+    (
+        "FLK-0142",
+        create_node(
+            "action", {"action": "transform", "transforms": [transform("delete", {"paths": [CANARY + "["]})]}
+        ),
+    ),
+    ("FLK-0142", create_node("action", {"action": "set_output", "output": 1, "transforms": CANARY})),
     ("FLK-0150", create_node("executor", {"executorId": "http.request", "providerConfigId": [CANARY]})),
     ("FLK-0201", validate_input({"accountId": NOBODY, "owner": CANARY})),
     ("FLK-0242", ask("POST", f"{CATALOG}/templates/payment-validation/validate", {"params": {"currency": CANARY}})),
@@ -351,6 +413,9 @@ OTHER_WAYS: list[tuple[str, Ask]] = [
     ("FLK-0304", ask("GET", f"{WORKFLOWS}?sortBy={quote(CANARY * 400)}")),
     ("FLK-0362", deliver_with_a_wrong_signature),
     ("FLK-0509", execute({"inputData": {}}, Idempotency_Key=f"{CANARY} {CANARY}")),
+    ("FLK-0001", ask("POST", f"/v1/executions/{NOBODY}/cancel", {"reason": [CANARY]})),
+    ("FLK-0001", ask("POST", f"/v1/executions/{NOBODY}/signals/{CANARY * 3}", {"decision": "approved"})),
+    ("FLK-0001", ask("POST", f"/v1/executions/{NOBODY}/signals/a", {"decision": CANARY})),
 ]
 """More ways to put something into a request that is refused."""
 

@@ -13,6 +13,7 @@ from hypothesis import Phase, settings
 from flowker.app import document_path
 from flowker.http.document import load
 from tests.conformance.conftest import (
+    ASK,
     CLOSED_URL,
     CREDENTIALS,
     EXECUTOR_CONFIGURATION_WAYS,
@@ -66,6 +67,8 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
             worlds.append(make_world())
             worlds[-1].start()
             worlds[-1].api.completed_execution()
+            worlds[-1].api.failed_execution()
+            worlds[-1].api.asking_execution()
             worlds[-1].api.draft()
             worlds[-1].api.provider_configuration()
             for status in EXECUTOR_CONFIGURATION_WAYS:
@@ -84,7 +87,8 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
         def after_call(self, response: Any, case: schemathesis.Case[Any]) -> None:
             """Let an execution end before the next step: whether it has must not depend on who is faster."""
             super().after_call(response, case)
-            if response.status_code == 201 and "executionId" in response.json():
+            goes_on = case.operation.definition.raw.get("operationId") == "retryExecution"
+            if response.status_code == (200 if goes_on else 201) and "executionId" in response.json():
                 worlds[-1].api.results(response.json()["executionId"])
 
         def teardown(self) -> None:
@@ -104,6 +108,7 @@ class Station:
     api: Api
     operation_id: str
     answer: Answer
+    asked: Mapping[str, str]
 
     def follow(self, link: str, status: int, body: Any = None, **headers: str) -> "Station":
         """Ask what a link of the answer leads to."""
@@ -115,6 +120,8 @@ class Station:
     def _read(self, expression: str) -> str:
         if expression.startswith("$response.header."):
             return self.answer.headers[expression.removeprefix("$response.header.")]
+        if expression.startswith("$request.path."):
+            return self.asked[expression.removeprefix("$request.path.")]
         value = self.answer.json()
         for step in expression.removeprefix("$response.body#/").split("/"):
             value = value[int(step) if isinstance(value, list) else step]
@@ -133,7 +140,8 @@ def arrive(
     method, path, _ = OPERATIONS[operation_id]
     given = dict(parameters or {})
     filled = re.sub(r"\{(\w+)\}", lambda name: quote(given.pop(name[1]), safe=""), path)
-    return Station(api, operation_id, api.expect(status, method, filled, body, **given, **headers))
+    answer = api.expect(status, method, filled, body, **given, **headers)
+    return Station(api, operation_id, answer, dict(parameters or {}))
 
 
 def _resolve(node: Any) -> Any:
@@ -153,13 +161,32 @@ def test_a_workflow_lives_by_links_alone(api: Api) -> None:
         .follow("GetWorkflow", 200)
         .follow("UpdateWorkflow", 200, definition)
     )
+    validation = updated.follow("ValidateWorkflow", 200).answer.json()
     activated = updated.follow("ActivateWorkflow", 200)
     delivered = activated.follow("TriggerWebhook", 200, {"amount": 1}, Prefer="wait=5")
     results = delivered.follow("GetExecutionResults", 200).answer.json()
     activated.follow("DeactivateWorkflow", 200).follow("DeleteWorkflow", 204)
 
+    assert validation == {"valid": True, "findings": []}
     assert results["finalOutput"] == {"decision": "approved"}
     assert results["workflowId"] == activated.answer.json()["id"]
+
+
+def test_an_execution_is_decided_cancelled_and_retried_by_links_alone(api: Api) -> None:
+    """Two approvals: one is given, the other is never decided, since the execution is cancelled before."""
+    workflow = api.active(ASK, {**ASK})
+    input_: dict[str, Any] = {"inputData": {}}
+    started = arrive(api, "executeWorkflow", 201, input_, {"workflowId": workflow.id, "Idempotency-Key": "key"})
+
+    decided = started.follow("ListExecutionSteps", 200).follow("SignalExecution", 200, {"decision": "approved"})
+    cancelled = decided.follow("ListExecutionSteps", 200).follow("CancelExecution", 200, {"reason": "enough"})
+    retried = cancelled.follow("RetryExecution", 200)
+
+    assert cancelled.answer.json()["errorMessage"] == "FLK-0510: the execution was cancelled"
+    assert retried.answer.json()["status"] == "running"
+    steps = retried.follow("ListExecutionSteps", 200).answer.json()["items"]
+    assert [step["status"] for step in steps] == ["completed", "waiting"]
+    retried.follow("CancelExecution", 200).follow("GetExecutionStatus", 200)
 
 
 def test_a_provider_configuration_lives_by_links_alone(api: Api) -> None:

@@ -1,5 +1,7 @@
 """The service as users run it: a process of its own that can be killed, on a real database file."""
 
+import itertools
+import json
 import os
 import re
 import signal
@@ -7,13 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
+
+from tests.reliability.stub_provider import StubProvider
 
 KEY = "reliability-key"
 START_S = 20.0
+END_S = 30.0
+"""How long an execution may take to end. They take less than a second, or the few that their faults take."""
 
 
 class ServiceProcess:
@@ -55,6 +64,17 @@ class ServiceProcess:
         """End it as an operator would."""
         self._end(signal.SIGTERM)
 
+    def memory_bytes(self) -> int:
+        """What the process has for itself."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).memory_full_info().uss
+
+    def cpu_s(self) -> float:
+        """Its time of the processor so far."""
+        assert self._process is not None
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
+
     def log(self) -> str:
         return (self._directory / "service.log").read_text()
 
@@ -80,6 +100,78 @@ class ServiceProcess:
             if found := re.search(rb"http://[^\s]+", line):
                 return found.group().decode()
         raise AssertionError(self.log())
+
+
+class Api:
+    """Asks a service; an answer that is not the expected one fails the test with what it says."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def expect(self, status: int, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """The answer with this status. A body that is text or bytes is sent as it is."""
+        content = body if isinstance(body, str | bytes | None) else json.dumps(body)
+        sent = {"Content-Type": "application/json", **headers} if content is not None else headers
+        answer = self._client.request(method, path, content=content, headers=sent)
+        assert answer.status_code == status, answer.text
+        return answer
+
+    def configure(self, provider: str, config: dict[str, Any]) -> str:
+        """The id of a new configuration."""
+        body = {"name": f"{provider} {next(self._numbers)}", "providerId": provider, "config": config}
+        return str(self.expect(201, "POST", "/v1/provider-configurations", body).json()["id"])
+
+    def activate(self, definition: str | dict[str, Any]) -> str:
+        """The id of a new workflow that takes deliveries."""
+        workflow_id = str(self.expect(201, "POST", "/v1/workflows", definition).json()["workflowId"])
+        self.expect(200, "POST", f"/v1/workflows/{workflow_id}/activate")
+        return workflow_id
+
+    def deliver(self, path: str, body: Any, status: int = 200, **headers: str) -> str:
+        """The id of the execution that a webhook starts; 200 says that it ended already, 201 that it began."""
+        answer = self.expect(status, "POST", f"/v1/webhooks/{path}", body, **headers)
+        return str(answer.json()["executionId"])
+
+    def results_text(self, execution_id: str) -> str:
+        """The results of an execution that has ended, or is about to, as they are sent."""
+        deadline = time.monotonic() + END_S
+        while (answer := self._client.get(f"/v1/executions/{execution_id}/results")).status_code == 422:
+            assert time.monotonic() < deadline, "the execution does not end"
+            time.sleep(0.02)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def results(self, execution_id: str) -> dict[str, Any]:
+        """The same, understood with exact numbers."""
+        return dict(json.loads(self.results_text(execution_id), parse_float=Decimal))
+
+    def steps(self, execution_id: str) -> dict[str, Any]:
+        """The steps of an execution by node."""
+        return {step["nodeId"]: step for step in self.results(execution_id)["stepResults"]}
+
+
+@pytest.fixture
+def provider() -> Iterator[StubProvider]:
+    stub = StubProvider()
+    yield stub
+    stub.close()
+
+
+@pytest.fixture(scope="module")
+def calling_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """One service for the tests of a module, which may call one address of loopback."""
+    service = ServiceProcess(tmp_path_factory.mktemp("calling"), {"FLOWKER_EGRESS_ALLOW": "127.0.0.1/32"})
+    service.start()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def api(calling_service: ServiceProcess) -> Iterator[Api]:
+    with calling_service.client() as client:
+        yield Api(client)
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ def deliver(talk: Conversation) -> None:
 
 
 def read_everything(talk: Conversation) -> None:
-    """Every list, and every entry of the audit trail."""
+    """Every list, the metrics, and every entry of the audit trail."""
     for path in ("workflows", "executions", "provider-configurations", "executors", "catalog/templates"):
         talk.expect(200, "GET", f"/v1/{path}")
     cursor = ""
@@ -175,6 +175,7 @@ def read_everything(talk: Conversation) -> None:
         cursor = page["nextCursor"]
         if not cursor:
             break
+    assert "flowker_calls_total" in talk.ask("GET", "/metrics").text
     last = page["items"][-1]["eventId"]
     assert talk.expect(200, "GET", f"/v1/audit-events/{last}/verify")["isValid"]
 

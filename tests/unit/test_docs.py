@@ -18,27 +18,36 @@ from typing import Any, get_args
 import pytest
 
 from flowker import __version__, demo
-from flowker.app import document_path
+from flowker.app import build, document_path
 from flowker.domain import (
+    actions,
     audit,
     calls,
+    changes,
+    execution_steps,
     executions,
     executor_configurations,
     mappings,
     provider_configurations,
     retries,
     secrets,
+    specs,
+    transforms,
+    validation,
     workflows,
 )
 from flowker.domain.errors import FlowkerError, WorkflowNotEditable
 from flowker.domain.workflow_templates import TEMPLATES, WorkflowTemplate
-from flowker.executors import authentication, connectivity, http, responses
+from flowker.engine import steps
+from flowker.engine.tallies import Ending
+from flowker.executors import authentication, breaker, connectivity, http, responses
 from flowker.executors.registry import EXECUTORS, PROVIDERS, TRIGGERS
 from flowker.http.document import load
 from flowker.http.errors import STATUS, classes_by_code
 from flowker.jsonschema import Schema
 from flowker.operations import template_parameters
-from flowker.settings import PREFIX, Settings
+from flowker.operations.metrics import render_metrics
+from flowker.settings import PREFIX, Settings, load_settings
 from flowker.storage import audit_events, audit_verification
 from flowker.storage.database import Store, upgrade
 
@@ -215,6 +224,70 @@ class TestExecutions:
 
         assert ends == {status for status in get_args(workflows.Status) if deletable(status)}
 
+    def test_an_approval_has_the_members_that_are_listed(self) -> None:
+        """With their ranges and defaults."""
+        [seconds, on_timeout] = table("docs/executions.md", "Member of an approval", "Values", "Default")
+        default = actions.compile_action({"action": "approval"})
+
+        assert seconds == ["timeoutSeconds", f"1 to {actions.APPROVAL_MAX_S}", str(actions.APPROVAL_DEFAULT_S)]
+        words = re.findall(r"\w+", on_timeout[1])
+        assert (on_timeout[0], words) == ("onTimeout", list(get_args(actions.OnTimeout)))
+        assert default == actions.ApprovalAction(float(seconds[2]), "fail")
+        assert on_timeout[2] == "fail"
+
+    def test_the_statuses_of_steps_are_the_ones_listed(self) -> None:
+        """Here and in the document."""
+        rows = table("docs/executions.md", "Status", "The step")
+        schemas = load(document_path())["components"]["schemas"]
+
+        listed = [word for status, _ in rows for word in re.findall(r"\w+", status)]
+        assert listed == list(get_args(execution_steps.StepStatus))
+        assert schemas["ExecutionStep"]["properties"]["status"]["enum"] == listed
+        assert schemas["ExecutionAttempt"]["properties"]["outcome"]["enum"] == [
+            *get_args(execution_steps.AttemptOutcome)
+        ]
+
+    def test_the_answers_to_a_decision_are_the_refusals_of_one(self) -> None:
+        """Each under its status."""
+        rows = table("docs/executions.md", "A decision that comes", "is answered")
+        refusals = {code: status for _, answer in rows for status, code in re.findall(r"(\d{3}) `(FLK-\d+)", answer)}
+
+        assert refusals.keys() == {"FLK-0513", "FLK-0514", "FLK-0515", "FLK-0516"}
+        assert {code: str(STATUS[classes_by_code()[code]]) for code in refusals} == refusals
+
+    def test_as_many_attempts_are_told_as_the_document_says(self) -> None:
+        """The last ones."""
+        attempts = load(document_path())["components"]["schemas"]["ExecutionStep"]["properties"]["attempts"]
+
+        assert attempts["maxItems"] == execution_steps.ATTEMPTS_TOLD_MAX
+        assert f"the last {execution_steps.ATTEMPTS_TOLD_MAX} of them" in attempts["description"]
+
+    def test_the_warnings_are_the_ones_listed(self) -> None:
+        """Each with its code, here and in the document."""
+        rows = table("docs/executions.md", "Code", "What is hardly meant")
+        schemas = load(document_path())["components"]["schemas"]
+        told = schemas["WorkflowFinding"]["properties"]["code"]["description"]
+
+        assert [code for code, _ in rows] == list(validation.WARNINGS)
+        assert [code for code in validation.WARNINGS if f"`{code}`" not in told] == []
+
+    def test_as_many_findings_are_told_as_is_said(self) -> None:
+        """Here and in the document."""
+        findings = load(document_path())["components"]["schemas"]["WorkflowValidation"]["properties"]["findings"]
+
+        assert f"The first {validation.FINDINGS_MAX} are told." in read("docs/executions.md")
+        assert findings["maxItems"] == validation.FINDINGS_MAX
+        assert f"at most {validation.FINDINGS_MAX}" in findings["description"]
+
+    def test_the_example_of_a_finding_says_what_the_refusal_says(self) -> None:
+        """The message of its class, and the reason of the field."""
+        [example] = [json.loads(text) for text in fences("docs/executions.md", "json")]
+        [finding] = example["findings"]
+        refusal = classes_by_code()[finding["code"]]
+
+        assert not example["valid"]
+        assert finding["message"].startswith(refusal.message.rstrip(".") + ": ")
+
     def test_the_diagram_of_an_execution_is_its_statuses(self) -> None:
         """The one status that is not shown is explained."""
         arrows = transitions("docs/executions.md", 1)
@@ -224,11 +297,12 @@ class TestExecutions:
         assert "`pending`" in read("docs/executions.md")
 
     def test_the_diagram_of_an_execution_leads_to_each_terminal_status(self) -> None:
-        """And nothing leads out of them."""
+        """And nothing leads out of them but a retry."""
         arrows = {(source, target) for source, target, _ in transitions("docs/executions.md", 1)}
 
         assert arrows == {
             ("[*]", "running"),
+            ("failed", "running"),
             *(("running", status) for status in executions.TERMINAL),
             *((status, "[*]") for status in executions.TERMINAL),
         }
@@ -412,26 +486,105 @@ class TestConfigurations:
         assert set(exceptions) == secrets._PUBLIC
 
 
+class TestCircuitBreakers:
+    def test_the_states_are_the_ones_that_are_listed(self) -> None:
+        """With the numbers that lead from one to another."""
+        rows = table("docs/calls.md", "State", "Calls", "Until")
+
+        assert tuple(state for state, *_ in rows) == get_args(breaker.State)
+        assert [re.findall(r"[0-9]+", until) for _, _, until in rows] == [
+            [str(breaker.FAILURES_MAX)],
+            [f"{breaker.OPEN_S:g}"],
+            [],
+        ]
+
+    def test_waits_are_spread_as_is_told(self) -> None:
+        """At most so many seconds."""
+        assert f"up to {steps.SPREAD_S[1]:g} s later" in read("docs/calls.md")
+
+    def test_the_leases_of_a_probe_are_the_ones_that_are_told(self) -> None:
+        """Of one whose call never began, and of one whose call did."""
+        page = " ".join(read("docs/decisions/0019-circuit-breakers-of-our-own.md").split())
+
+        assert f"after {breaker.CLAIM_S:g} s when its call never began" in page
+        assert f"after {breaker.PROBE_MAX_S:g} s when it did" in page
+
+
+class TestMetrics:
+    def test_every_metric_has_its_row(self, tmp_path: Path) -> None:
+        """Name, type and meaning as they are told to Prometheus, in the same order."""
+        settings = load_settings({"API_KEY": "k", "FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / 'flowker.db'}"})
+        text = render_metrics(build(settings).context)
+        told = re.findall(r"^# HELP (flowker_\w+) (.+)\n# TYPE \1 (\w+)$", text, re.MULTILINE)
+
+        rows = table("docs/metrics.md", "Metric", "Type", "Labels", "What it tells")
+        assert [(name, meaning, type_) for name, type_, _, meaning in rows] == told
+
+    def test_the_labels_are_the_ones_that_are_listed(self) -> None:
+        """As they stand where the metrics are made."""
+        source = (ROOT / "flowker" / "operations" / "metrics.py").read_text()
+        rows = table("docs/metrics.md", "Metric", "Type", "Labels", "What it tells")
+        listed = {label for _, _, labels, _ in rows for label in re.findall(r"[a-z]+", labels)} - {"none"}
+
+        made = {label for labels in re.findall(r"labels=\[(.+?)\]", source) for label in re.findall(r"\w+", labels)}
+        assert listed == made
+
+    def test_the_results_of_calls_are_the_ones_that_are_listed(self) -> None:
+        """In their order."""
+        rows = table("docs/metrics.md", "Result", "The call")
+
+        assert tuple(result for result, _ in rows) == get_args(Ending)
+
+
 class TestMappings:
     def test_an_entry_has_the_members_that_are_listed(self) -> None:
         """With the defaults that it has."""
-        rows = table("docs/calls.md", "Member of an entry", "Values", "Default")
+        rows = table("docs/mappings.md", "Member of an entry", "Values", "Default")
 
         assert tuple(name for name, *_ in rows) == mappings._MEMBERS
-        assert [default for *_, default in rows] == ["required", "required", "false"]
+        assert [default for *_, default in rows] == ["required", "required", "false", "none"]
+
+    def test_the_changes_of_a_value_are_the_ones_listed(self) -> None:
+        """With the parameters of those that change a text."""
+        rows = table("docs/mappings.md", "Type", "Config", "What it makes")
+
+        assert tuple(name for name, *_ in rows) == mappings.TRANSFORMATIONS
+        assert {name: parameter for name, parameter, _ in rows[: len(changes.TEXT_CHANGES)]} == {
+            name: "".join(parameters) for name, (_, parameters) in changes.TEXT_CHANGES.items()
+        }
+
+    def test_the_operations_and_their_members_are_the_ones_listed(self) -> None:
+        """In the order in which a refusal tells them."""
+        operations = table("docs/mappings.md", "Operation", "Spec", "What it makes")
+        members = table("docs/mappings.md", "Member of an operation", "Values", "Default")
+
+        assert [name for names, *_ in operations for name in re.findall(r"\w+", names)] == list(specs.OPERATIONS)
+        assert {name for names, *_ in members for name in re.findall(r"\w+", names)} == set(transforms._MEMBERS)
+
+    def test_the_members_of_an_answer_are_the_ones_told(self) -> None:
+        """Where the sources of an output mapping begin."""
+        page = " ".join(read("docs/mappings.md").split())
+        *first, last = mappings.RESPONSE_MEMBERS
+
+        assert f"its paths begin with {', '.join(f'`{name}`' for name in first)} or `{last}`" in page
 
     def test_the_bounds_are_the_ones_that_are_told(self) -> None:
         """In words, where they are read."""
-        page = read("docs/calls.md")
+        page = " ".join(read("docs/mappings.md").split())
 
         assert f"`[0]` to `[{mappings.POSITION_MAX}]`" in page
         assert f"There may be {mappings.ENTRIES_MAX} entries" in page
+        assert f"a list of up to {transforms.OPERATIONS_MAX} operations" in page
+        assert f"object with up to {mappings.ENTRIES_MAX} members" in page
+        assert f"1 to {transforms.SEPARATOR_CHARACTERS_MAX} characters" in page
+        assert f"at most {mappings.TARGET_DEPTH_MAX} levels" in page
 
-    def test_the_example_compiles(self) -> None:
-        """Who copies it has a mapping."""
-        [example] = [text for text in fences("docs/calls.md", "json") if '"source"' in text]
+    def test_the_examples_compile(self) -> None:
+        """Who copies them has a mapping and transforms."""
+        entries, operations = (json.loads(text) for text in fences("docs/mappings.md", "json"))
 
-        assert len(mappings.compile_input_mapping(json.loads(example)).entries) == 3
+        assert len(mappings.compile_input_mapping(entries).entries) == 4
+        assert len(transforms.compile_transforms(operations).operations) == 4
 
 
 class TestCatalog:
@@ -484,6 +637,26 @@ class TestCatalog:
     def test_as_many_configurations_are_offered_as_is_told(self) -> None:
         """The bound of the schema."""
         assert f"the first {template_parameters.OFFERED_MAX} by name" in read("docs/catalog.md")
+
+
+class TestExamples:
+    def test_the_workflow_is_the_graph_that_is_drawn(self) -> None:
+        """Edges by their handle or, without one, by their label."""
+        [diagram] = fences("docs/examples.md", "mermaid")
+        definition = json.loads(read("docs/examples/kyc-aml.json"))
+
+        assert re.findall(r"^    (\w+) (?:-- ([\w ]+) )?--> (\w+)$", diagram, re.MULTILINE) == [
+            (edge["source"], edge.get("sourceHandle", edge.get("label", "")), edge["target"])
+            for edge in definition["edges"]
+        ]
+
+    def test_every_node_is_told(self) -> None:
+        """In the order of the file."""
+        told = [
+            name for names, _ in table("docs/examples.md", "Node", "What it does") for name in names.split("`, `")
+        ]
+
+        assert told == [node["id"] for node in json.loads(read("docs/examples/kyc-aml.json"))["nodes"]]
 
 
 class TestAudit:

@@ -9,15 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.domain.actions import (
+    APPROVAL_DEFAULT_S,
+    APPROVAL_MAX_S,
     DELAY_MAX_S,
+    ApprovalAction,
     DelayAction,
     EmitEventAction,
     FailAction,
     InvalidMember,
     LogAction,
     SetOutputAction,
+    TransformAction,
     compile_action,
 )
+from flowker.domain.errors import InvalidInputMapping, InvalidOutputMapping, InvalidTransforms
+from flowker.domain.mappings import compile_input_mapping
+from flowker.domain.preparing import Preparation
+from flowker.domain.transforms import compile_transforms
 
 JSON = st.recursive(
     st.none()
@@ -25,11 +33,21 @@ JSON = st.recursive(
     | st.integers()
     | st.decimals(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
-    | st.sampled_from(["log", "set_output", "emit_event", "fail", "delay", "info", "{{workflow.a}}", "{{}}"]),
+    | st.sampled_from(
+        [
+            *("log", "set_output", "transform", "emit_event", "fail", "delay", "approval"),
+            *("info", "reject", "{{workflow.a}}", "{{}}"),
+        ]
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
-MEMBERS = st.sampled_from(["action", "actionType", "message", "level", "output", "eventType", "payload", "seconds"])
+MEMBERS = st.sampled_from(
+    [
+        *("action", "actionType", "message", "level", "output", "inputMapping", "outputMapping", "transforms"),
+        *("eventType", "payload", "seconds", "timeoutSeconds", "onTimeout"),
+    ]
+)
 
 
 def refusal_of(data: dict[str, Any]) -> InvalidMember:
@@ -59,7 +77,10 @@ def test_an_unknown_kind_is_refused_with_those_that_exist(member: str, kind: Any
     """Of any type, and what was written is not repeated."""
     refusal = refusal_of({member: kind})
 
-    assert (refusal.field, str(refusal)) == (member, "must be one of log, set_output, emit_event, fail, delay")
+    assert (refusal.field, str(refusal)) == (
+        member,
+        "must be one of log, set_output, transform, emit_event, fail, delay, approval",
+    )
 
 
 def test_a_missing_kind_is_refused() -> None:
@@ -102,7 +123,15 @@ def test_the_levels_are_those_of_the_log(level: str) -> None:
         ({"action": "log", "level": None}, "level", "must be one of"),
         ({"action": "log", "level": ["info"]}, "level", "must be one of"),
         ({"action": "log", "message": "{{}}"}, "message", "has a reference that is not a path"),
-        ({"action": "set_output"}, "output", "is required"),
+        ({"action": "set_output"}, "output", "is required, or inputMapping"),
+        ({"action": "set_output", "inputMapping": []}, "output", "is required, or inputMapping"),
+        (
+            {"action": "set_output", "inputMapping": [{"source": "a", "target": "b"}], "output": "x"},
+            "output",
+            "must be an object, since there is inputMapping",
+        ),
+        ({"action": "transform"}, "transforms", "is required, or inputMapping"),
+        ({"action": "transform", "transforms": [], "inputMapping": {}}, "transforms", "is required, or inputMapping"),
         ({"action": "set_output", "output": {"a": ["{{a..b}}"]}}, "output", "has a reference that is not a path"),
         *[
             ({"action": "emit_event", "eventType": type_}, "eventType", "must be a string of 1 to 100 characters")
@@ -130,6 +159,36 @@ def test_any_value_can_be_the_output(output: Any) -> None:
 
     assert isinstance(action, SetOutputAction)
     assert action.output({}) == (None if output == "{{workflow}}" else output)
+
+
+def test_an_output_can_be_mapped() -> None:
+    """In place of text with references, or over its members."""
+    mapping = [{"source": "workflow.amount", "target": "amount"}, {"source": "workflow.nobody", "target": "status"}]
+    context = {"workflow": {"amount": Decimal("100.10")}}
+
+    mapped = compile_action({"action": "set_output", "inputMapping": mapping})
+    both = compile_action(
+        {"action": "set_output", "inputMapping": mapping, "output": {"status": "approved", "amount": 0}}
+    )
+
+    assert isinstance(mapped, SetOutputAction)
+    assert mapped.output(context) == {"amount": Decimal("100.10")}
+    assert isinstance(both, SetOutputAction)
+    assert both.output(context) == {"status": "approved", "amount": Decimal("100.10")}
+
+
+@pytest.mark.parametrize("kind", ["action", "actionType"])
+def test_a_transform_has_operations_or_a_mapping(kind: str) -> None:
+    """Or both."""
+    operations = [{"operation": "pass"}]
+    mapping = [{"source": "workflow", "target": "a"}]
+
+    assert compile_action({kind: "transform", "transforms": operations}) == TransformAction(
+        Preparation(None, compile_transforms(operations))
+    )
+    assert compile_action({kind: "transform", "inputMapping": mapping, "transforms": operations}) == TransformAction(
+        Preparation(compile_input_mapping(mapping), compile_transforms(operations))
+    )
 
 
 def test_an_event_has_its_type_and_a_payload_with_the_references_filled_in() -> None:
@@ -174,9 +233,43 @@ def test_a_delay_without_seconds_is_refused() -> None:
     assert refusal_of({"action": "delay"}).field == "seconds"
 
 
+def test_an_approval_waits_a_day_and_fails_unless_told_otherwise() -> None:
+    """Neither an approval nor a rejection is made of silence that nobody has chosen to read so."""
+    assert compile_action({"action": "approval"}) == ApprovalAction(float(APPROVAL_DEFAULT_S), "fail")
+    assert APPROVAL_DEFAULT_S == 24 * 3600
+
+
+@pytest.mark.parametrize("on_timeout", ["fail", "reject", "approve"])
+@pytest.mark.parametrize("seconds", [1, APPROVAL_MAX_S, Decimal("1.5"), Decimal("2.592E6")])
+def test_an_approval_takes_its_time_and_what_silence_means(seconds: Any, on_timeout: Any) -> None:
+    """The bounds belong to the range; both spellings of the kind are understood."""
+    action = compile_action({"actionType": "approval", "timeoutSeconds": seconds, "onTimeout": on_timeout})
+
+    assert action == ApprovalAction(float(seconds), on_timeout)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [None, True, "60", [], 0, -1, Decimal("0.999"), APPROVAL_MAX_S + 1, Decimal("2592000.1"), Decimal("1E+999999")],
+)
+def test_an_approval_that_waits_no_time_or_for_ever_is_refused(seconds: Any) -> None:
+    """Somebody has to have a chance, and an end has to come."""
+    refusal = refusal_of({"action": "approval", "timeoutSeconds": seconds})
+
+    assert (refusal.field, str(refusal)) == ("timeoutSeconds", f"must be a number within 1 and {APPROVAL_MAX_S}")
+
+
+@pytest.mark.parametrize("on_timeout", [None, "", "approved", "FAIL", 1, True, ["fail"], {}])
+def test_what_silence_means_is_one_of_three(on_timeout: Any) -> None:
+    """Nothing is guessed where money is approved."""
+    refusal = refusal_of({"action": "approval", "onTimeout": on_timeout})
+
+    assert (refusal.field, str(refusal)) == ("onTimeout", "must be one of fail, reject, approve")
+
+
 @given(st.dictionaries(MEMBERS, JSON))
 @settings(deadline=None, max_examples=100)
 def test_any_data_is_an_action_or_refused(data: dict[str, Any]) -> None:
     """No other exception, whatever an author writes."""
-    with contextlib.suppress(InvalidMember):
+    with contextlib.suppress(InvalidMember, InvalidInputMapping, InvalidOutputMapping, InvalidTransforms):
         compile_action(data)

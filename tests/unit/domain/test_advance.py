@@ -10,20 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker import jsontext
-from flowker.domain.advance import advance, begin, fold
+from flowker.domain.advance import CANCELLED, advance, begin, fold, is_limited
+from flowker.domain.audit import SYSTEM, Actor
 from flowker.domain.executions import (
     Aborted,
     Accepted,
+    Cancelled,
+    Decided,
+    Decision,
     Event,
     Outcome,
     Postponed,
+    Reopened,
     Run,
     Settled,
+    Started,
     State,
-    decode_event,
-    encode_event,
     final_output,
 )
+from flowker.domain.journal import decode_event, encode_event
 from flowker.domain.workflows import Plan, compile_definition
 
 INPUT = {"yes": True, "no": False, "text": "seven"}
@@ -32,7 +37,10 @@ TEMPLATES: dict[str, dict[str, Any]] = {
     "action": {"type": "action", "data": {"action": "log"}},
     "set_output": {"type": "action", "data": {"action": "set_output", "output": 1}},
     "executor": {"type": "executor", "data": {"executorId": "http.request"}},
+    "approval": {"type": "action", "data": {"action": "approval"}},
 }
+
+_BY_DECISION = ("ask>pay:approved", "ask>refuse:rejected")
 
 BROKEN = "workflow.text > 1"
 """An ordering of a text that is no number and a number: it has no answer."""
@@ -41,6 +49,8 @@ BROKEN = "workflow.text > 1"
 def time_at(tick: int) -> str:
     return f"2026-03-17T14:35:{tick:09.6f}Z"
 
+
+ADA = Actor("api_key", "ada", None)
 
 ACCEPTED = Accepted("e-1", "w-1", time_at(0), "t", INPUT)
 
@@ -82,6 +92,10 @@ def branch(node_id: str, taken: str) -> Outcome:
 
 def settle(plan: Plan, state: State, *outcomes: Outcome, tick: int = 1) -> State:
     return advance(plan, state, Settled(time_at(tick), outcomes))[0]
+
+
+def reopened(tick: int) -> Reopened:
+    return Reopened(time_at(tick), ADA, "FLK-0504")
 
 
 def statuses(state: State) -> dict[str, str]:
@@ -415,6 +429,254 @@ class TestData:
         assert state == before
 
 
+class TestCounting:
+    def test_an_attempt_that_begins_is_counted_and_nothing_follows(self) -> None:
+        """Only what is open begins."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "a>b")
+        state, runs = advance(plan, begin(plan, ACCEPTED), Started(time_at(1), (("a", 1), ("b", 1), ("nobody", 1))))
+
+        assert (state.tried, runs, state.open) == ({"a": 1}, [], {"a": Run("a")})
+        assert state.has_begun("a")
+
+    def test_an_attempt_that_could_not_be_made_counts_no_more(self) -> None:
+        """It is made later, under its number."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Started(time_at(1), (("a", 1),)))
+
+        state, runs = advance(plan, state, Postponed("a", time_at(2), 1))
+
+        assert runs == [Run("a", 1, time_at(2))]
+        assert not state.has_begun("a")
+
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_after_a_retry_attempts_are_counted_on_from_those_that_were_made(self, begun: bool) -> None:
+        """What was open when the time was over and had not begun was no attempt."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        events: list[Event] = [Started(time_at(1), (("a", 1),))] if begun else []
+        state = fold(plan, [ACCEPTED, *events, Aborted(time_at(2), "FLK-0503: late"), reopened(3)])
+
+        assert state.open == {"a": Run("a", 2, first=2) if begun else Run("a", 1)}
+        assert not state.has_begun("a")
+        assert state.open["a"].tries == 1
+
+    def test_a_retry_renews_the_patience_of_a_node(self) -> None:
+        """Its later attempts count from the first one after the retry."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        end = Outcome("a", "failed", error="no", attempts=5)
+        state = fold(plan, [ACCEPTED, Settled(time_at(1), (end,)), reopened(2), Postponed("a", time_at(9), 7)])
+
+        assert state.open == {"a": Run("a", 7, time_at(9), first=6)}
+        assert state.open["a"].tries == 2
+
+
+class TestApprovals:
+    def test_a_decision_completes_the_node_and_takes_its_edges(self) -> None:
+        """The output tells what was decided, when and by whom; edges of the other decision are not taken."""
+        plan = plan_of({"ask": "approval", "pay": "action", "refuse": "action"}, "t>ask", *_BY_DECISION)
+        asked, _ = advance(plan, begin(plan, ACCEPTED), Postponed("ask", time_at(30), 1))
+
+        state, runs = advance(plan, asked, Decided(time_at(5), "ask", "rejected", "too much", ADA))
+
+        assert runs == [Run("refuse")]
+        assert statuses(state) == {"ask": "completed", "pay": "skipped"}
+        assert state.outcomes["ask"] == Outcome(
+            "ask",
+            "completed",
+            {
+                "action": "approval",
+                "decision": "rejected",
+                "comment": "too much",
+                "decidedAt": time_at(5),
+                "decidedBy": "ada",
+            },
+            executed_at=time_at(5),
+        )
+
+    def test_an_actor_without_a_name_is_told_by_its_kind(self) -> None:
+        """Somebody decided, and that is not to look like nobody."""
+        plan = plan_of({"ask": "approval"}, "t>ask")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Decided(time_at(5), "ask", "approved", None, SYSTEM))
+
+        assert state.outcomes["ask"].output["decidedBy"] == "system"
+
+    def test_a_decision_about_what_is_not_open_changes_nothing(self) -> None:
+        """It came twice."""
+        plan = plan_of({"ask": "approval", "a": "executor"}, "t>ask", "ask>a")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Decided(time_at(5), "ask", "approved", None, ADA))
+
+        assert advance(plan, state, Decided(time_at(6), "ask", "rejected", None, ADA)) == (state, [])
+
+    def test_an_approval_that_timed_out_is_asked_for_again_after_a_retry(self) -> None:
+        """With the number of the asking."""
+        plan = plan_of({"ask": "approval"}, "t>ask")
+        state = fold(plan, [ACCEPTED, Settled(time_at(1), (failed("ask"),)), reopened(2)])
+        assert state.open == {"ask": Run("ask", 2, first=2)}
+
+        state, _ = advance(plan, state, Decided(time_at(3), "ask", "approved", None, ADA))
+
+        assert (state.status, state.outcomes["ask"].attempts) == ("completed", 2)
+
+
+class TestTimeLimit:
+    def test_it_stands_still_while_somebody_is_asked_and_begins_anew_afterwards(self) -> None:
+        """The decision is the moment from which it counts."""
+        plan = plan_of({"ask": "approval", "a": "executor"}, "t>ask", "ask>a")
+        asked = begin(plan, ACCEPTED)
+
+        decided, _ = advance(plan, asked, Decided(time_at(50), "ask", "approved", None, ADA))
+
+        assert (is_limited(plan, asked), asked.limited_from) == (False, time_at(0))
+        assert (is_limited(plan, decided), decided.limited_from) == (True, time_at(50))
+
+    @pytest.mark.parametrize("reason", [Cancelled(time_at(20), ADA, None), Settled(time_at(20), (failed("b"),))])
+    def test_a_call_beside_an_approval_that_is_given_up_has_the_whole_of_it(self, reason: Event) -> None:
+        """Counted from the acceptance it may be over long since, and the call would be cut off."""
+        plan = plan_of({"ask": "approval", "a": "executor", "b": "executor"}, "t>ask", "t>a", "t>b")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("ask", time_at(50), 1))
+
+        state, _ = advance(plan, state, reason)
+
+        assert "a" in state.open
+        assert "ask" not in state.open
+        assert (is_limited(plan, state), state.limited_from) == (True, time_at(20))
+
+    def test_other_waits_that_are_given_up_do_not_renew_it(self) -> None:
+        """It counted all the time."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("b", time_at(50), 2))
+
+        state, _ = advance(plan, state, Cancelled(time_at(20), ADA, None))
+
+        assert state.limited_from == time_at(0)
+
+    def test_it_begins_anew_with_a_retry(self) -> None:
+        """The execution may have failed days ago."""
+        plan = plan_of({"a": "executor"}, "t>a")
+
+        state = fold(plan, [ACCEPTED, Aborted(time_at(5), "FLK-0503: late"), reopened(9)])
+
+        assert state.limited_from == time_at(9)
+
+
+class TestCancelling:
+    def test_what_waits_is_given_up_and_what_runs_may_end(self) -> None:
+        """Nothing new starts."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "b>c")
+        state, _ = advance(plan, begin(plan, ACCEPTED), Postponed("a", time_at(50), 2))
+
+        state, runs = advance(plan, state, Cancelled(time_at(2), ADA, None))
+        assert (state.status, state.error, set(state.open), runs) == ("running", CANCELLED, {"b"}, [])
+
+        state = settle(plan, state, done("b"), tick=3)
+        assert (state.status, state.error, statuses(state)) == ("failed", CANCELLED, {"b": "completed"})
+
+    def test_a_failure_before_it_stays_the_reason(self) -> None:
+        """The first one counts."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"))
+
+        state, _ = advance(plan, state, Cancelled(time_at(2), ADA, None))
+
+        assert state.error == "FLK-0504: node a failed: no"
+
+
+class TestReopening:
+    def test_a_failed_node_runs_again_and_a_completed_one_does_not(self) -> None:
+        """What follows was skipped and is open to be decided again; the failure is forgotten."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "a>b", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), done("a", 1), Outcome("b", "failed", {"status": 500}, "no"))
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert runs == [Run("b", 2, first=2)]
+        assert (state.status, state.error, statuses(state)) == ("running", None, {"a": "completed"})
+        assert state.taken == {"t>a": True, "a>b": True}
+        assert "b" not in state.context
+
+    def test_a_failure_that_an_error_edge_took_over_stays(self) -> None:
+        """It was dealt with; what failed is the node after it."""
+        plan = plan_of({"a": "executor", "ok": "action", "oops": "executor"}, "t>a", "a>ok", "a>oops:error")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"), failed("oops"))
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert runs == [Run("oops", 2, first=2)]
+        assert statuses(state) == {"a": "failed", "ok": "skipped"}
+
+    def test_a_condition_without_an_answer_is_asked_again(self) -> None:
+        """What it needs may be there now; it is not asked about nodes that have to run again."""
+        plan = plan_of(dict.fromkeys("ab", "executor") | {"c": "action"}, "t>a", "t>b", "a>c?b.score > 1")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"))
+        assert state.unclear == ("a>c?b.score > 1",)
+        state = settle(plan, state, done("b", {"score": 2}))
+        assert (state.status, statuses(state)["c"]) == ("failed", "skipped")
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert (state.status, state.error, state.unclear, runs) == ("running", None, (), [Run("c")])
+
+    def test_a_condition_that_still_has_no_answer_fails_it_again(self) -> None:
+        """At once; nothing starts, and what is skipped is a step again."""
+        plan = plan_of({"a": "action", "b": "action", "c": "action"}, f"t>a?{BROKEN}", "t>b", "a>c")
+        first = begin(plan, ACCEPTED)
+
+        state, runs = advance(plan, first, reopened(2))
+
+        assert (state.status, state.error, runs) == (first.status, first.error, [])
+        assert state.unclear == first.unclear
+        assert statuses(state) == statuses(first) == {"a": "skipped", "c": "skipped"}
+
+    @pytest.mark.parametrize("join", ["any", "all"])
+    def test_a_join_waits_for_the_node_that_runs_again(self, join: str) -> None:
+        """As it did at first."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "a>c", "b>c", join=join)
+        state = settle(plan, begin(plan, ACCEPTED), done("a"), failed("b"))
+
+        state, runs = advance(plan, state, reopened(2))
+        assert runs == [Run("b", 2, first=2)]
+
+        state, runs = advance(plan, state, Settled(time_at(3), (done("b"),)))
+        assert runs == [Run("c")]
+
+    def test_what_became_ready_with_the_failure_starts(self) -> None:
+        """It was held back, and has no outcome."""
+        plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "b>c")
+        state = settle(plan, begin(plan, ACCEPTED), failed("a"), done("b"))
+        assert state.status == "failed"
+
+        _, runs = advance(plan, state, reopened(2))
+
+        assert runs == [Run("a", 2, first=2), Run("c")]
+
+    @pytest.mark.parametrize("end", [Cancelled(time_at(2), ADA, None), Aborted(time_at(2), "FLK-0503: late")])
+    def test_a_wait_that_was_given_up_begins_again(self, end: Event) -> None:
+        """Whole: the time it had waited does not count."""
+        plan = plan_of({"ask": "approval"}, "t>ask")
+
+        state = fold(plan, [ACCEPTED, Postponed("ask", time_at(50), 1), end, reopened(9)])
+
+        assert state.open == {"ask": Run("ask", 1, None)}
+
+    def test_an_execution_without_anything_left_to_run_completes(self) -> None:
+        """The condition that had no answer has one, and it is no."""
+        plan = plan_of(dict.fromkeys("ab", "executor") | {"c": "action"}, "t>a", "t>b", "a>c?b.score > 1")
+        state = settle(plan, begin(plan, ACCEPTED), done("a"), done("b", {"score": 1}))
+        assert state.status == "failed"
+
+        state, runs = advance(plan, state, reopened(2))
+
+        assert (state.status, state.error, runs) == ("completed", None, [])
+        assert statuses(state) == {"a": "completed", "b": "completed", "c": "skipped"}
+
+    @pytest.mark.parametrize("ends", [(), (done("a"),)])
+    def test_only_what_has_failed_is_reopened(self, ends: tuple[Outcome, ...]) -> None:
+        """Neither what runs nor what completed."""
+        plan = plan_of({"a": "executor"}, "t>a")
+        state = settle(plan, begin(plan, ACCEPTED), *ends)
+
+        assert advance(plan, state, reopened(2)) == (state, [])
+
+
 # From here on: random graphs.
 
 CONDITIONS: dict[str, Callable[[Any], bool | None]] = {
@@ -422,7 +684,7 @@ CONDITIONS: dict[str, Callable[[Any], bool | None]] = {
     "workflow.yes": lambda _: True,
     "workflow.no": lambda _: False,
     "workflow.absent": lambda _: False,
-    "SOURCE.ok": lambda output: bool(output and output["ok"]),
+    "SOURCE.ok": lambda output: bool(output and output.get("ok")),
     BROKEN: lambda _: None,
 }
 """What each condition gives for the output of its source; None for no answer."""
@@ -481,9 +743,12 @@ def make_scenario(size: int, chance: Random, *, may_fail: bool, kinds: Sequence[
 
 
 def _handles(kind: str) -> list[str | None]:
-    return {"conditional": [None, "true", "false"], "executor": [None, "error", "success"]}.get(
-        kind, [None, "anything"]
-    )
+    by_kind: dict[str, list[str | None]] = {
+        "conditional": [None, "true", "false"],
+        "executor": [None, "error", "success"],
+        "approval": [None, "approved", "rejected"],
+    }
+    return by_kind.get(kind, [None, "anything"])
 
 
 def _condition(source: str, chance: Random, *, may_fail: bool) -> str:
@@ -497,6 +762,8 @@ def _end(name: str, kind: str, chance: Random, *, may_fail: bool) -> Outcome:
     output: dict[str, Any] = {"ok": chance.random() < 0.5}
     if kind == "conditional":
         output["branchTaken"] = chance.choice(["true", "false"])
+    if kind == "approval":
+        output["decision"] = chance.choice(["approved", "rejected"])
     if may_fail and chance.random() < (0.4 if kind == "executor" else 0.1):
         return Outcome(name, "failed", chance.choice([None, output]), "no")
     return Outcome(name, "completed", output)
@@ -512,44 +779,86 @@ HARMLESS_SCENARIOS = st.builds(
     st.integers(1, 7),
     CHANCE,
     may_fail=st.just(False),
-    kinds=st.just(("conditional", "action", "executor")),
+    kinds=st.just(("conditional", "action", "executor", "approval")),
 )
 
 
 @dataclass
 class Reference:
-    """Section 1 of the rules, read literally: everything is derived again from all outcomes after each of them."""
+    """The rules read literally: everything is derived again from all outcomes after each of them.
+
+    `tried` is the last attempt of each node that began one, `runs` the run that each open node is at.
+    """
 
     scenario: Scenario
     settled: dict[str, Outcome] = field(default_factory=dict)
-    waits: dict[str, str] = field(default_factory=dict)
-    started: set[str] = field(default_factory=set)
-    given_up: set[str] = field(default_factory=set)
+    runs: dict[str, Run] = field(default_factory=dict)
+    tried: dict[str, int] = field(default_factory=dict)
     taken: dict[str, bool] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
+    started: set[str] = field(default_factory=set)
     is_failing: bool = False
+    limited_from: str = time_at(0)
 
     def __post_init__(self) -> None:
         self._derive(time_at(0))
 
     @property
-    def open(self) -> set[str]:
-        return self.started - self.settled.keys() - self.given_up
-
-    @property
     def status(self) -> str:
-        return "running" if self.open else "failed" if self.is_failing else "completed"
+        return "running" if self.runs else "failed" if self.is_failing else "completed"
 
-    def settle(self, outcome: Outcome, at: str) -> None:
-        if outcome.node_id in self.open:
+    def take_in(self, event: Event) -> None:
+        if isinstance(event, Reopened):
+            if self.status == "failed":
+                self._reopen(event.at)
+        elif self.status == "running":
+            self._take_in_running(event)
+
+    def _take_in_running(self, event: Event) -> None:
+        if isinstance(event, Settled):
+            for outcome in event.outcomes:
+                self._settle(outcome, event.at)
+        elif isinstance(event, Decided) and event.node_id in self.runs:
+            self._settle(_decision(event, self.runs[event.node_id].attempt), event.at)
+        elif isinstance(event, Started):
+            self.tried |= {node_id: attempt for node_id, attempt in event.calls if node_id in self.runs}
+        elif isinstance(event, Postponed) and event.node_id in self.runs:
+            self._postpone(event)
+        elif isinstance(event, Cancelled):
+            self.is_failing = True
+            self._give_up_waits(event.at)
+        elif isinstance(event, Aborted):
+            self.is_failing = True
+            self.runs = {}
+
+    def _settle(self, outcome: Outcome, at: str) -> None:
+        if outcome.node_id in self.runs:
+            del self.runs[outcome.node_id]
             self.settled[outcome.node_id] = outcome
+            if self.scenario.kinds[outcome.node_id] == "approval":
+                self.limited_from = at
             self._derive(at)
 
-    def postpone(self, node_id: str, not_before: str) -> None:
-        if node_id in self.open:
-            self.waits[node_id] = not_before
-            if self.is_failing:
-                self.given_up.add(node_id)
+    def _postpone(self, event: Postponed) -> None:
+        run = self.runs.pop(event.node_id)
+        self.tried[event.node_id] = event.attempt - 1
+        if not self.is_failing:
+            self.runs[event.node_id] = Run(event.node_id, event.attempt, event.not_before, run.first)
+
+    def _reopen(self, at: str) -> None:
+        """Whatever did not succeed is forgotten, and what then has no outcome starts when the rules let it."""
+        unhandled = {name for name in self.settled if not self._is_handled(name)}
+        self.tried |= {name: self.settled[name].attempts for name in unhandled}
+        self.settled = {name: outcome for name, outcome in self.settled.items() if name not in unhandled}
+        self.started = set(self.settled)
+        self.is_failing, self.limited_from = False, at
+        self._derive(at)
+
+    def _give_up_waits(self, at: str) -> None:
+        waiting = {name for name, run in self.runs.items() if (run.not_before or "") > at}
+        self.runs = {name: run for name, run in self.runs.items() if name not in waiting}
+        if "approval" in {self.scenario.kinds[name] for name in waiting}:
+            self.limited_from = at
 
     def _derive(self, at: str) -> None:
         reached = self._reached()
@@ -576,9 +885,12 @@ class Reference:
         unhandled = {name for name in self.settled if not self._is_handled(name)}
         self.is_failing = self.is_failing or failures or bool(unhandled)
         if self.is_failing:
-            self.given_up |= {name for name in self.open if self.waits.get(name, "") > at}
-        else:
-            self.started |= ready
+            self._give_up_waits(at)
+            return
+        for name in ready - self.started:
+            attempt = self.tried.get(name, 0) + 1
+            self.runs[name] = Run(name, attempt, first=attempt)
+        self.started |= ready
 
     def _reached(self) -> set[str]:
         reached = {"t"}
@@ -607,8 +919,8 @@ class Reference:
             return outcome.status == "failed"
         if outcome.status == "failed":
             return False
-        if kind == "conditional" and link.handle is not None:
-            return bool(outcome.output["branchTaken"] == link.handle)
+        if kind in {"conditional", "approval"} and link.handle is not None:
+            return bool(outcome.output["branchTaken" if kind == "conditional" else "decision"] == link.handle)
         return True
 
     def _is_handled(self, name: str) -> bool:
@@ -619,6 +931,17 @@ class Reference:
             for link in self.scenario.links
             if link.source == name and link.handle == "error"
         )
+
+
+def _decision(event: Decided, attempt: int) -> Outcome:
+    output = {
+        "action": "approval",
+        "decision": event.decision,
+        "comment": event.comment,
+        "decidedAt": event.at,
+        "decidedBy": "ada",
+    }
+    return Outcome(event.node_id, "completed", output, attempts=attempt, executed_at=event.at)
 
 
 def histories(scenario: Scenario, chance: Random) -> list[Event]:
@@ -634,6 +957,40 @@ def histories(scenario: Scenario, chance: Random) -> list[Event]:
     return events
 
 
+def histories_with_people(scenario: Scenario, chance: Random) -> list[Event]:
+    """Histories in which people cancel, retry and decide at any time, allowed or not; nodes end in several ways."""
+    names = list(scenario.ends)
+    approvals = [name for name, kind in scenario.kinds.items() if kind == "approval"] or names[:1]
+    events: list[Event] = []
+    for tick, event in enumerate(histories(scenario, chance), 1):
+        at = time_at(tick)
+        dice = chance.random()
+        if dice < 0.1:
+            events.append(Cancelled(at, ADA, None))
+        elif dice < 0.15:
+            events.append(Aborted(at, "FLK-0503: late"))
+        elif dice < 0.3 and scenario.kinds[approvals[0]] == "approval":
+            decision: Decision = "approved" if chance.random() < 0.5 else "rejected"
+            events.append(Decided(at, chance.choice(approvals), decision, "so be it", ADA))
+        elif dice < 0.4:
+            events.append(Started(at, ((chance.choice(names), chance.randint(1, 4)),)))
+        elif isinstance(event, Settled) and dice < 0.7:
+            ends = tuple(_succeeded(scenario, one.node_id, chance.randint(1, 4)) for one in event.outcomes)
+            events.append(Settled(at, ends))
+        else:
+            events.append(event)
+        if chance.random() < 0.5:
+            events.append(Reopened(at, ADA, "FLK-0504"))
+    return events
+
+
+def _succeeded(scenario: Scenario, name: str, attempts: int) -> Outcome:
+    """How a node ends when nothing is in its way."""
+    end = scenario.ends[name]
+    output = end.output or {"ok": True, "branchTaken": "true", "decision": "approved"}
+    return replace(end, status="completed", output=output, error=None, attempts=attempts)
+
+
 @given(SCENARIOS, CHANCE)
 @settings(deadline=None, max_examples=500)
 def test_every_state_is_what_the_rules_say(scenario: Scenario, chance: Random) -> None:
@@ -645,17 +1002,29 @@ def test_every_state_is_what_the_rules_say(scenario: Scenario, chance: Random) -
         if state.status != "running":
             break
         state, _ = advance(plan, state, event)
-        if isinstance(event, Settled):
-            for outcome in event.outcomes:
-                reference.settle(outcome, event.at)
-        elif isinstance(event, Postponed):
-            reference.postpone(event.node_id, event.not_before)
+        reference.take_in(event)
 
         _assert_same(state, reference)
 
 
+@given(SCENARIOS, CHANCE)
+@settings(deadline=None, max_examples=500)
+def test_every_state_is_what_the_rules_say_whatever_people_do(scenario: Scenario, chance: Random) -> None:
+    """Cancelled, retried and decided at any time, also where nobody may: every state is the one derived anew."""
+    plan, reference = scenario.plan(), Reference(scenario)
+    state = begin(plan, ACCEPTED)
+    for event in histories_with_people(scenario, chance):
+        state, _ = advance(plan, state, event)
+        reference.take_in(event)
+
+        _assert_same(state, reference)
+        assert state.tried == reference.tried
+        assert state.limited_from == reference.limited_from
+        assert is_limited(plan, state) == ("approval" not in {scenario.kinds[name] for name in state.open})
+
+
 def _assert_same(state: State, reference: Reference) -> None:
-    assert set(state.open) == reference.open
+    assert state.open == reference.runs
     assert statuses(state) == {name: end.status for name, end in reference.settled.items()} | dict.fromkeys(
         reference.skipped, "skipped"
     )
@@ -694,7 +1063,7 @@ def test_the_fold_of_a_journal_is_the_state_of_the_one_who_wrote_it(scenario: Sc
     plan = scenario.plan()
     state = begin(plan, ACCEPTED)
     journal: list[Event] = [_through_the_journal(ACCEPTED)]
-    for event in histories(scenario, chance):
+    for event in chance.choice([histories, histories_with_people])(scenario, chance):
         state, _ = advance(plan, state, event)
         journal.append(_through_the_journal(event))
 
@@ -709,9 +1078,9 @@ def _through_the_journal(event: Event) -> Event:
 @given(SCENARIOS, CHANCE)
 @settings(deadline=None)
 def test_a_terminal_state_never_changes(scenario: Scenario, chance: Random) -> None:
-    """Whatever comes late, and a time limit ends everything at any time."""
+    """Whatever comes late, except for a retry; and a time limit ends everything at any time."""
     plan = scenario.plan()
-    events = histories(scenario, chance)
+    events = [event for event in histories_with_people(scenario, chance) if not isinstance(event, Reopened)]
     state = fold(plan, [ACCEPTED, *events[: chance.randrange(len(events))]])
     if state.status == "running":
         state, _ = advance(plan, state, Aborted(time_at(50), "FLK-0503: late"))
@@ -742,7 +1111,7 @@ def test_outcomes_of_one_event_are_as_good_as_one_event_each(scenario: Scenario,
     """How many of them were committed together does not matter."""
     plan = scenario.plan()
     together = apart = begin(plan, ACCEPTED)
-    for event in histories(scenario, chance):
+    for event in histories_with_people(scenario, chance):
         together, _ = advance(plan, together, event)
         for part in _one_outcome_each([event]):
             apart, _ = advance(plan, apart, part)
@@ -784,8 +1153,73 @@ def test_whether_an_execution_fails_does_not_depend_on_the_order_of_settling(
 
 
 def _drive(plan: Plan, scenario: Scenario, chance: Random) -> State:
-    state = begin(plan, ACCEPTED)
+    return _go_on_well(plan, scenario, begin(plan, ACCEPTED), chance)
+
+
+def _go_on_well(plan: Plan, scenario: Scenario, state: State, chance: Random) -> State:
     while state.open:
         chosen = chance.choice(sorted(state.open))
         state = settle(plan, state, scenario.ends[chosen])
     return state
+
+
+@given(SCENARIOS, CHANCE)
+@settings(deadline=None)
+def test_what_completed_stays_completed_and_is_never_asked_for_again(scenario: Scenario, chance: Random) -> None:
+    """However often an execution is reopened: its outcome, its edges and its output stay what they were."""
+    plan = scenario.plan()
+    state = begin(plan, ACCEPTED)
+    for event in histories_with_people(scenario, chance):
+        before = state
+        state, runs = advance(plan, state, event)
+
+        completed = {node_id: one for node_id, one in before.outcomes.items() if one.status == "completed"}
+        assert completed.items() <= state.outcomes.items()
+        assert completed.keys().isdisjoint(run.node_id for run in runs)
+        assert not state.open.keys() & state.outcomes.keys()
+
+
+@given(HARMLESS_SCENARIOS, CHANCE)
+@settings(deadline=None, max_examples=300)
+def test_a_reopened_execution_in_which_everything_succeeds_ends_as_if_it_had_at_first(
+    scenario: Scenario, chance: Random
+) -> None:
+    """Apart from its attempts, however often and in whatever way it failed before."""
+    scenario = replace(scenario, links=[replace(one, handle=_unless_error(one.handle)) for one in scenario.links])
+    plan = scenario.plan()
+    state = begin(plan, ACCEPTED)
+    for tick in range(1, chance.randint(2, 12)):
+        state = _go_on_badly(plan, scenario, state, chance, tick)
+        if state.status == "failed":
+            state, _ = advance(plan, state, Reopened(time_at(tick), ADA, state.error or ""))
+    state = _go_on_well(plan, scenario, state, chance)
+    if state.status == "failed":
+        state, _ = advance(plan, state, Reopened(time_at(30), ADA, state.error or ""))
+        state = _go_on_well(plan, scenario, state, chance)
+    straight = _drive(plan, scenario, chance)
+
+    assert (state.status, state.error) == ("completed", None)
+    assert statuses(state) == statuses(straight)
+    assert (state.taken, state.context) == (straight.taken, straight.context)
+    assert final_output(state) == final_output(straight)
+    assert state.steps_done == plan.total_steps
+
+
+def _unless_error(handle: str | None) -> str | None:
+    return None if handle == "error" else handle
+
+
+def _go_on_badly(plan: Plan, scenario: Scenario, state: State, chance: Random, tick: int) -> State:
+    """One step of an execution that has every kind of bad luck."""
+    if not state.open:
+        return state
+    node_id = chance.choice(sorted(state.open))
+    events: list[Event] = [
+        Settled(time_at(tick), (scenario.ends[node_id],)),
+        Settled(time_at(tick), (failed(node_id),)),
+        Postponed(node_id, time_at(tick + 2), state.open[node_id].attempt + 1),
+        Started(time_at(tick), ((node_id, state.open[node_id].attempt),)),
+        Aborted(time_at(tick), "FLK-0503: late"),
+        Cancelled(time_at(tick), ADA, None),
+    ]
+    return advance(plan, state, chance.choice(events))[0]

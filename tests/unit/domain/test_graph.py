@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowker.domain.graph import find_cycle, group_by_source, group_by_target, reachable
+from flowker.domain.graph import find_cycles, group_by_source, group_by_target, reachable
 
 NAMES = "abcdef"
 
@@ -63,27 +63,40 @@ def test_reachable_is_what_the_edges_lead_to(edges: list[Arrow]) -> None:
 @settings(deadline=None, max_examples=300)
 def test_a_cycle_is_found_exactly_when_a_node_leads_to_itself(edges: list[Arrow], nodes: list[str]) -> None:
     """What is named is a cycle: each node leads to the next by one edge, the last one to the first."""
-    cycle = find_cycle(nodes, group_by_source(edges))
+    cycles = list(find_cycles(nodes, group_by_source(edges)))
 
-    assert bool(cycle) == any((name, name) in closure(edges) for name in NAMES)
-    assert all(Arrow(*step) in edges for step in pairwise([*cycle, *cycle[:1]]))
-    assert len(set(cycle)) == len(cycle)
+    assert bool(cycles) == any((name, name) in closure(edges) for name in NAMES)
+    assert all(Arrow(*step) in edges for cycle in cycles for step in pairwise([*cycle, *cycle[:1]]))
+    named = [name for cycle in cycles for name in cycle]
+    assert len(set(named)) == len(named)
+
+
+@given(EDGES, st.permutations(NAMES))
+@settings(deadline=None)
+def test_every_cycle_has_a_node_that_is_named(edges: list[Arrow], nodes: list[str]) -> None:
+    """Without the nodes that are named nothing leads to itself any more."""
+    named = {name for cycle in find_cycles(nodes, group_by_source(edges)) for name in cycle}
+
+    left = [edge for edge in edges if not {edge.source, edge.target} & named]
+    assert not any((name, name) in closure(left) for name in NAMES)
 
 
 @pytest.mark.parametrize(
-    ("pairs", "cycle"),
+    ("pairs", "cycles"),
     [
         (["aa"], ["a"]),
-        (["ab", "ba"], ["a", "b"]),
-        (["ab", "bc", "cd", "db"], ["b", "c", "d"]),
+        (["ab", "ba"], ["ab"]),
+        (["ab", "bc", "cd", "db"], ["bcd"]),
+        (["ab", "ba", "cd", "dc"], ["ab", "cd"]),
+        (["ab", "ba", "bb"], ["ab"]),
         (["ab", "ac", "bd", "cd"], []),
         (["ab", "ab"], []),
         ([], []),
     ],
 )
-def test_only_the_nodes_of_the_cycle_are_named(pairs: list[str], cycle: list[str]) -> None:
-    """Not the ones that lead to it, and a diamond is none."""
-    assert find_cycle("abcd", group_by_source(arrows(*pairs))) == cycle
+def test_only_the_nodes_of_the_cycles_are_named(pairs: list[str], cycles: list[str]) -> None:
+    """Not the ones that lead to one, and a diamond is none."""
+    assert list(map("".join, find_cycles("abcd", group_by_source(arrows(*pairs))))) == cycles
 
 
 def test_a_long_chain_needs_no_recursion() -> None:
@@ -91,5 +104,5 @@ def test_a_long_chain_needs_no_recursion() -> None:
     chain = [Arrow(str(number), str(number + 1)) for number in range(5000)]
     outgoing = group_by_source(chain)
 
-    assert find_cycle(["0"], outgoing) == []
+    assert list(find_cycles(["0"], outgoing)) == []
     assert len(reachable("0", outgoing)) == 5001

@@ -1,15 +1,23 @@
 """Mappings: what becomes of the context, exactly, and which entry is named when it cannot."""
 
 import contextlib
+import random
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker import jsontext
-from flowker.domain.mappings import ENTRIES_MAX, InvalidMapping, MappingFailed, compile_input_mapping
+from flowker.domain.mappings import (
+    ENTRIES_MAX,
+    TRANSFORMATIONS,
+    InvalidMapping,
+    MappingFailed,
+    compile_input_mapping,
+    compile_output_mapping,
+)
 
 CONTEXT: dict[str, Any] = {
     "workflow": {
@@ -152,12 +160,12 @@ def test_what_is_read_is_not_changed() -> None:
         (
             entry("a", "b c"),
             "[0].target",
-            'is not a path: character 2: .key, ["key"], [0], [*] or the end is expected',
+            'is not a path: character 2: .key, ["key"], [0], [*], [+], [-] or the end is expected',
         ),
-        (entry("a", "$"), "[0].target", "must begin with the name of a member of the input"),
-        (entry("a", "$[0]"), "[0].target", "must begin with the name of a member of the input"),
+        (entry("a", "$"), "[0].target", "must begin with the name of a member"),
+        (entry("a", "$[0]"), "[0].target", "must begin with the name of a member"),
         (entry("a", "b[*]"), "[0].target", "has [*], which only a source can have"),
-        (entry("a", "$[*].b"), "[0].target", "must begin with the name of a member of the input"),
+        (entry("a", "$[*].b"), "[0].target", "must begin with the name of a member"),
         (entry("a", "b[100]"), "[0].target", "has a position over 99"),
         (entry("a", "b" + ".b" * 16), "[0].target", "leads down more than 16 levels"),
         (entry("a", "b", required="yes"), "[0].required", "must be true or false"),
@@ -165,9 +173,9 @@ def test_what_is_read_is_not_changed() -> None:
         (entry("a", "b", default=0), "[0].default", "is not expected"),
         (entry("a", "b", **{"x" * 60: 0}), f"[0].{'x' * 50}", "is not expected"),
         (
-            entry("a", "b", transformation={"type": "to_uppercase"}),
-            "[0].transformation",
-            "is not supported by this version",
+            entry("a[+]", "b"),
+            "[0].source",
+            'is not a path: character 2: .key, ["key"], [0], [*] or the end is expected',
         ),
     ],
 )
@@ -204,6 +212,10 @@ def test_a_mapping_is_a_list_that_ends(whole: Any) -> None:
         ("a[0]", "a.b"),
         ("a.b.c", "a.b[1].c"),
         ("a[3]", "a[3].b"),
+        ("a", "a[+]"),
+        ("a[-]", "a"),
+        ("a[0]", "a[+]"),
+        ("a[-].b", "a.c"),
     ],
 )
 def test_targets_that_overlap_are_refused(one: str, other: str) -> None:
@@ -213,8 +225,200 @@ def test_targets_that_overlap_are_refused(one: str, other: str) -> None:
     assert refused == ("[2].target", "overlaps the target of entry [1]")
 
 
+def test_new_items_come_to_the_end_and_to_the_beginning_of_a_list() -> None:
+    """Each target makes an item of its own, in the order of the entries; what is missing makes none."""
+    mapped = apply(
+        entry("workflow.code", "list[+]"),
+        entry("workflow.nobody", "list[+]"),
+        entry("workflow.large", "list[+].value"),
+        entry("workflow.amount", "list[-].value"),
+    )
+
+    assert mapped == {"list": [{"value": Decimal("100.10")}, "007", {"value": 12345678901234567890123}]}
+
+
+def transformed(source: str, kind: str, **config: Any) -> Any:
+    return apply(entry(source, "it", transformation={"type": kind, "config": config})).get("it", "left out")
+
+
+class TestTransformation:
+    @pytest.mark.parametrize(
+        ("source", "kind", "config", "value"),
+        [
+            ("workflow.code", "add_prefix", {"prefix": "BR-"}, "BR-007"),
+            ("workflow.code", "add_suffix", {"suffix": "/1"}, "007/1"),
+            ("workflow.code", "remove_characters", {"characters": "0-"}, "7"),
+            ("tracer-validate.body.decision", "to_lowercase", {}, "allow"),
+            ("workflow.currency", "to_uppercase", {}, "BRL"),
+            ("workflow.large", "add_prefix", {"prefix": "#"}, "#12345678901234567890123"),
+            ("workflow.amount", "remove_characters", {"characters": "."}, "10010"),
+            ("workflow.items[*].price", "add_suffix", {"suffix": " USD"}, ["1.50 USD", "2 USD"]),
+            ("workflow.note", "to_uppercase", {}, None),
+            ("workflow.nobody", "to_uppercase", {}, "left out"),
+            (
+                "workflow.day",
+                "timestamp",
+                {"inputFormat": "02/01/2006", "outputFormat": "2006-01-02"},
+                "2026-03-17",
+            ),
+            ("workflow.nobody", "default", {"value": {"a": [Decimal("1.10")]}}, {"a": [Decimal("1.10")]}),
+            ("workflow.note", "default", {"value": 1}, None),
+            ("workflow.amount", "default", {"value": 1}, Decimal("100.10")),
+            ("workflow.amount", "pass", {}, Decimal("100.10")),
+        ],
+    )
+    def test_a_value_is_changed_on_its_way(self, source: str, kind: str, config: dict[str, Any], value: Any) -> None:
+        """Each item of a list; what is not there stays away, unless there is a default for it."""
+        context = {**CONTEXT, "workflow": {**CONTEXT["workflow"], "currency": "brl", "day": "17/03/2026"}}
+        transformation = {"type": kind, "config": config}
+
+        mapped = apply(entry(source, "it", transformation=transformation), context=context)
+
+        assert repr(mapped.get("it", "left out")) == repr(value)
+
+    def test_no_config_is_an_empty_one(self) -> None:
+        """For what needs none."""
+        assert apply(entry("workflow.code", "it", transformation={"type": "to_uppercase"})) == {"it": "007"}
+
+    @pytest.mark.parametrize(
+        ("source", "kind", "config", "reason"),
+        [
+            ("workflow.large", "to_uppercase", {}, "it is no text"),
+            ("workflow.items[0]", "add_prefix", {"prefix": "a"}, "it is neither text nor a number"),
+            (
+                "workflow.code",
+                "timestamp",
+                {"inputFormat": "2006", "outputFormat": "2006"},
+                "it is no time in the form of inputFormat",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_fails_by_entry_and_path(
+        self, source: str, kind: str, config: dict[str, Any], reason: str
+    ) -> None:
+        """And never with its value."""
+        with pytest.raises(MappingFailed) as failed:
+            transformed(source, kind, **config)
+
+        assert str(failed.value) == f"inputMapping[0]: {source} does not fit its transformation: {reason}"
+
+    def test_a_long_list_of_long_prefixes_ends(self) -> None:
+        """What is made counts as what is read."""
+        context = {"workflow": {"list": [""] * 2_000}}
+        prefix = {"type": "add_prefix", "config": {"prefix": "x" * 1_000}}
+
+        with pytest.raises(MappingFailed, match=r"^inputMapping\[0\]: workflow\.list is too much: "):
+            apply(entry("workflow.list", "it", transformation=prefix), context=context)
+
+    @pytest.mark.parametrize(
+        ("transformation", "place", "reason"),
+        [
+            ([], "", "must be an object with type and config"),
+            ("to_uppercase", "", "must be an object with type and config"),
+            (
+                {"config": {}},
+                ".type",
+                f"must be one of {', '.join(TRANSFORMATIONS)}",
+            ),
+            ({"type": "pass", "spec": {}}, ".spec", "is not expected"),
+            ({"type": "pass", "config": []}, ".config", "must be an object"),
+            ({"type": "pass", "config": {"value": 1}}, ".config.value", "is not expected"),
+            ({"type": "default"}, ".config.value", "is required"),
+            ({"type": "default", "config": {"value": 1, "or": 2}}, ".config.or", "is not expected"),
+            ({"type": "add_prefix"}, ".config.prefix", "must be a string of 1 to 1000 characters"),
+            (
+                {"type": "add_suffix", "config": {"suffix": ""}},
+                ".config.suffix",
+                "must be a string of 1 to 1000 characters",
+            ),
+            (
+                {"type": "remove_characters", "config": {"characters": 7}},
+                ".config.characters",
+                "must be a string of 1 to 1000 characters",
+            ),
+            ({"type": "to_lowercase", "config": {"locale": "tr"}}, ".config.locale", "is not expected"),
+            (
+                {"type": "timestamp", "config": {"inputFormat": "$now", "outputFormat": "2006"}},
+                ".config.inputFormat",
+                "cannot be $now, which is no form of the source",
+            ),
+            (
+                {"type": "timestamp", "config": {"inputFormat": "$unix"}},
+                ".config.outputFormat",
+                "must be a layout such as 2006-01-02T15:04:05Z07:00",
+            ),
+        ],
+    )
+    def test_a_bad_one_is_refused_by_its_place(self, transformation: Any, place: str, reason: str) -> None:
+        """When the workflow is saved."""
+        refused = refusal_of(entry("a", "b", transformation=transformation))
+
+        assert refused == (f"[0].transformation{place}", reason)
+
+    def test_a_required_source_has_no_default(self) -> None:
+        """It would never be used."""
+        default = {"type": "default", "config": {"value": None}}
+
+        assert refusal_of(entry("a", "b", required=True, transformation=default)) == (
+            "[0].transformation",
+            "has a default, which a required source never needs",
+        )
+
+
+class TestOutputMapping:
+    ANSWER: ClassVar[dict[str, Any]] = {
+        "status": 200,
+        "status_text": "OK",
+        "url": "https://a.example/",
+        "headers": {"content-type": "application/json"},
+        "body": {"amount": Decimal("100.10"), "id": 12345678901234567890},
+    }
+
+    def test_it_reads_the_answer(self) -> None:
+        """Whose members are where the paths begin; `$` is all of it."""
+        mapping = compile_output_mapping(
+            [
+                entry("body.amount", "amount"),
+                entry("$.body.id", "id"),
+                entry("status", "http.status"),
+                entry('headers["content-type"]', "http.type"),
+                entry("body.nobody", "nobody"),
+                entry("$", "all"),
+            ]
+        )
+
+        assert mapping.apply(self.ANSWER) == {
+            "amount": Decimal("100.10"),
+            "id": 12345678901234567890,
+            "http": {"status": 200, "type": "application/json"},
+            "all": self.ANSWER,
+        }
+
+    def test_what_is_missing_is_told_by_its_member(self) -> None:
+        """It is not the input that lacks it."""
+        mapping = compile_output_mapping([entry("body.decision", "decision", required=True)])
+
+        with pytest.raises(
+            MappingFailed, match=r"^outputMapping\[0\]: the required source body\.decision is missing$"
+        ):
+            mapping.apply(self.ANSWER)
+
+    @pytest.mark.parametrize(
+        "source", ["workflow.amount", "screening.body.id", "response.body", "Body", "$.workflow"]
+    )
+    def test_a_source_outside_of_the_answer_is_refused(self, source: str) -> None:
+        """It would never be there."""
+        with pytest.raises(InvalidMapping) as refused:
+            compile_output_mapping([entry("body", "a"), entry(source, "b")])
+
+        assert refused.value.place == "[1].source"
+        assert str(refused.value) == "must begin with one of status, status_text, url, headers, body, or be $"
+
+
 WORDS = st.sampled_from(["a", "b", "workflow", "$", "a-b", "items"])
-STEPS = st.sampled_from([".a", ".b", ".items", "[0]", "[1]", "[7]", "[*]", '["a.b"]', "['x']", ".", "[", "[-1]", " "])
+STEPS = st.sampled_from(
+    [".a", ".b", ".items", "[0]", "[1]", "[7]", "[*]", "[+]", "[-]", '["a.b"]', "['x']", ".", "[", "[-1]", " "]
+)
 PATHS = st.builds(lambda root, steps: root + "".join(steps), WORDS, st.lists(STEPS, max_size=4)) | st.text(max_size=8)
 JSON = st.recursive(
     st.none()
@@ -228,8 +432,26 @@ JSON = st.recursive(
     ),
     max_leaves=10,
 )
+ODD_TRANSFORMATIONS = JSON | st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["add_prefix", "to_uppercase", "remove_characters", "timestamp", "default", "pass"]),
+        "config": st.sampled_from(
+            [
+                {},
+                {"prefix": "x"},
+                {"characters": "ab"},
+                {"value": [1]},
+                {"inputFormat": "$unix", "outputFormat": "2006-01-02"},
+            ]
+        )
+        | JSON,
+    }
+)
 ENTRIES = st.lists(
-    st.fixed_dictionaries({"source": PATHS, "target": PATHS}, optional={"required": st.booleans() | st.none()})
+    st.fixed_dictionaries(
+        {"source": PATHS, "target": PATHS},
+        optional={"required": st.booleans() | st.none(), "transformation": ODD_TRANSFORMATIONS},
+    )
     | JSON,
     max_size=5,
 )
@@ -261,3 +483,24 @@ def test_targets_that_are_accepted_are_all_reached(targets: list[list[str | int]
 
     read_back = compile_input_mapping([entry(path, f"r{number}", required=True) for number, path in enumerate(paths)])
     assert list(read_back.apply(mapped).values()) == values
+
+
+@given(
+    targets=st.lists(st.lists(st.sampled_from(["a", "b", 0, 1, 5]), min_size=1, max_size=4), min_size=2, max_size=6),
+    seed=st.randoms(use_true_random=False),
+)
+@settings(deadline=None, max_examples=300)
+def test_the_order_of_the_entries_does_not_matter(targets: list[list[str | int]], seed: random.Random) -> None:
+    """Whatever the order, mappings are refused alike, and make the same."""
+    paths = ["t" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in each) for each in targets]
+    entries = [entry(f"v[{number}]", path) for number, path in enumerate(paths)]
+    context = {"v": list(range(len(paths)))}
+    shuffled = seed.sample(entries, len(entries))
+    try:
+        mapped = compile_input_mapping(entries).apply(context)
+    except InvalidMapping:
+        with pytest.raises(InvalidMapping):
+            compile_input_mapping(shuffled)
+        return
+
+    assert compile_input_mapping(shuffled).apply(context) == mapped

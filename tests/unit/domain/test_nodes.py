@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from flowker.domain.actions import LogAction
 from flowker.domain.calls import ExecutorCall
-from flowker.domain.errors import FlowkerError, InvalidCondition
-from flowker.domain.mappings import compile_input_mapping
+from flowker.domain.errors import FlowkerError, InvalidCondition, InvalidNodeData
+from flowker.domain.mappings import compile_input_mapping, compile_output_mapping
 from flowker.domain.nodes import Conditional, Node, Trigger, compile_node, parse_condition_at
+from flowker.domain.preparing import Preparation
 from flowker.domain.retries import RetryPolicy
+from flowker.domain.transforms import compile_transforms
 
 EXECUTORS = {"http.request": "http", "tracer.validate-transaction": "tracer"}
 
@@ -222,6 +224,17 @@ class TestAction:
         assert refusal_of("action", data)[:2] == ("FLK-0119", field)
 
 
+@pytest.mark.parametrize("id_", ["..", ".", "a/../b", "a\0b"])
+def test_an_approval_that_no_path_can_name_is_refused(id_: str) -> None:
+    """Nobody could decide about it; another action may have such an id."""
+    with pytest.raises(InvalidNodeData) as caught:
+        compile_data("action", {"action": "approval"}, id=id_)
+
+    assert caught.value.fields.keys() == {"nodes[3].id"}
+    assert compile_data("action", {"action": "log"}, id=id_).id == id_
+    assert compile_data("action", {"action": "approval"}, id="a/..b").id == "a/..b"
+
+
 class TestExecutor:
     def test_what_it_does_not_say_has_defaults(self) -> None:
         """The configuration is asked for when the workflow is activated."""
@@ -324,47 +337,69 @@ class TestExecutor:
         assert compile_call(timeout=None).timeout_s is None
 
 
-NOT_YET = [
-    ("executor", {"executorId": "http.request"}, "outputMapping", "FLK-0141"),
-    ("executor", {"executorId": "http.request"}, "transforms", "FLK-0142"),
-    ("action", {"action": "log"}, "inputMapping", "FLK-0140"),
-    ("action", {"action": "log"}, "outputMapping", "FLK-0141"),
-    ("action", {"action": "log"}, "transforms", "FLK-0142"),
-]
-
-
-@pytest.mark.parametrize(("type_", "data", "member", "code"), NOT_YET)
+@pytest.mark.parametrize(
+    ("action", "member", "code"),
+    [
+        ("log", "inputMapping", "FLK-0140"),
+        ("log", "outputMapping", "FLK-0141"),
+        ("log", "transforms", "FLK-0142"),
+        ("set_output", "outputMapping", "FLK-0141"),
+        ("set_output", "transforms", "FLK-0142"),
+        ("transform", "outputMapping", "FLK-0141"),
+        ("emit_event", "transforms", "FLK-0142"),
+        ("fail", "inputMapping", "FLK-0140"),
+        ("delay", "transforms", "FLK-0142"),
+    ],
+)
 @pytest.mark.parametrize("value", [[{"source": "a", "target": "b"}], {"a": "b"}, "a", 1, True, "", 0, False])
-def test_a_mapping_that_is_not_there_yet_is_refused_and_not_ignored(
-    type_: str, data: dict[str, Any], member: str, code: str, value: Any
+def test_a_mapping_that_an_action_does_not_look_at_is_refused_and_not_ignored(
+    action: str, member: str, code: str, value: Any
 ) -> None:
-    """Ignoring it would send something else than the author meant; what is malformed is refused too."""
-    assert refusal_of(type_, {**data, member: value}) == (code, member, "is not supported by this version")
+    """Ignoring it would make something else than the author meant; what is malformed is refused too."""
+    data = {"action": action, "output": {}, member: value}
+
+    assert refusal_of("action", data) == (code, member, f"is not expected at the action {action}")
 
 
-class TestInputMapping:
-    def test_it_is_compiled_with_the_node(self) -> None:
-        """And is no static input."""
-        call = compile_call(inputMapping=[{"source": "workflow.amount", "target": "send.value", "required": True}])
+class TestMappings:
+    def test_they_are_compiled_with_the_node(self) -> None:
+        """And are no static input."""
+        entries = [{"source": "workflow.amount", "target": "send.value", "required": True}]
+        answer = [{"source": "body.id", "target": "id"}]
+        operations = [{"operation": "pass"}]
 
-        assert call.input_mapping == compile_input_mapping(
-            [{"source": "workflow.amount", "target": "send.value", "required": True}]
-        )
+        call = compile_call(inputMapping=entries, outputMapping=answer, transforms=operations)
+
+        assert call.preparation == Preparation(compile_input_mapping(entries), compile_transforms(operations))
+        assert call.output_mapping == compile_output_mapping(answer)
         assert call.static_input == {}
 
     @pytest.mark.parametrize(
-        ("mapping", "field"),
+        ("member", "value", "code", "field"),
         [
-            ("a", "inputMapping"),
-            ([{"source": "a"}], "inputMapping[0].target"),
-            ([{"source": "a", "target": "b"}, 7], "inputMapping[1]"),
+            ("inputMapping", "a", "FLK-0140", "inputMapping"),
+            ("inputMapping", [{"source": "a"}], "FLK-0140", "inputMapping[0].target"),
+            ("inputMapping", [{"source": "a", "target": "b"}, 7], "FLK-0140", "inputMapping[1]"),
+            ("outputMapping", [{"source": "workflow.a", "target": "b"}], "FLK-0141", "outputMapping[0].source"),
+            ("transforms", [{"operation": "pass"}, {}], "FLK-0142", "transforms[1].operation"),
+            (
+                "transforms",
+                [{"operation": "delete", "spec": {"paths": [1]}}],
+                "FLK-0142",
+                "transforms[0].spec.paths[0]",
+            ),
         ],
     )
-    def test_a_bad_one_is_refused_by_its_entry(self, mapping: Any, field: str) -> None:
-        """FLK-0140."""
-        data = {"executorId": "http.request", "inputMapping": mapping}
+    def test_a_bad_one_is_refused_by_its_entry(self, member: str, value: Any, code: str, field: str) -> None:
+        """With the code of its member."""
+        assert refusal_of("executor", {"executorId": "http.request", member: value})[:2] == (code, field)
 
-        assert refusal_of("executor", data)[:2] == ("FLK-0140", field)
+    @pytest.mark.parametrize("action", ["set_output", "transform"])
+    def test_actions_are_refused_by_the_entry_too(self, action: str) -> None:
+        """As a call is."""
+        data = {"action": action, "inputMapping": [{"source": "a", "target": "b[*]"}]}
+
+        assert refusal_of("action", data)[:2] == ("FLK-0140", "inputMapping[0].target")
 
 
 @pytest.mark.parametrize("member", ["inputMapping", "outputMapping", "transforms"])

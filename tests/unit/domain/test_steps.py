@@ -1,5 +1,6 @@
 """Nodes that need nothing from outside."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -8,9 +9,12 @@ import pytest
 from flowker.domain.actions import compile_action
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import parse
+from flowker.domain.kazaam import Occasion
 from flowker.domain.nodes import Behaviour, Conditional, Trigger
 from flowker.domain.retries import RetryPolicy
 from flowker.domain.steps import Failed, Produced, Wait, run_builtin
+
+OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
 
 
 def conditional(text: str) -> Conditional:
@@ -20,7 +24,7 @@ def conditional(text: str) -> Conditional:
 def run(
     behaviour: Behaviour, context: dict[str, Any] | None = None, *, elapsed: bool = False
 ) -> Produced | Failed | Wait:
-    return run_builtin(behaviour, context or {}, elapsed=elapsed)
+    return run_builtin(behaviour, context or {}, elapsed=elapsed, occasion=OCCASION)
 
 
 @pytest.mark.parametrize(("amount", "result", "branch"), [(101, True, "true"), (Decimal("100.00"), False, "false")])
@@ -114,6 +118,31 @@ def test_what_is_too_large_to_be_an_output_fails_the_node(action: str) -> None:
     assert failed == Failed("what is rendered is larger than 1048576 characters")
 
 
+def test_a_transform_makes_its_output_of_the_input() -> None:
+    """Without the delivery; or of what is mapped from anywhere."""
+    context = {"workflow": {"amount": Decimal("100.10"), "_webhook": {}}, "check": {"body": {"id": 7}}}
+    double = {"operation": "shift", "spec": {"all": "$", "value": "amount"}}
+    check = [{"source": "check.body", "target": "amount"}]
+
+    of_input = run(compile_action({"action": "transform", "transforms": [double]}), context)
+    of_mapped = run(compile_action({"action": "transform", "transforms": [double], "inputMapping": check}), context)
+    mapped = run(compile_action({"action": "transform", "inputMapping": check}), context)
+
+    assert of_input == Produced({"all": {"amount": Decimal("100.10")}, "value": Decimal("100.10")})
+    assert of_mapped == Produced({"all": {"amount": {"id": 7}}, "value": {"id": 7}})
+    assert mapped == Produced({"amount": {"id": 7}})
+
+
+@pytest.mark.parametrize("action", ["set_output", "transform"])
+def test_a_mapping_without_its_source_fails_the_node(action: str) -> None:
+    """With the entry and the path."""
+    mapping = [{"source": "workflow.id", "target": "id", "required": True}]
+
+    failed = run(compile_action({"action": action, "inputMapping": mapping}), {"workflow": {}})
+
+    assert failed == Failed("inputMapping[0]: the required source workflow.id is missing")
+
+
 @pytest.mark.parametrize(
     "behaviour", [Trigger(), ExecutorCall("http.request", None, "POST", "", None, RetryPolicy(), None, {})]
 )
@@ -121,3 +150,31 @@ def test_a_trigger_and_a_call_are_not_built_in(behaviour: Behaviour) -> None:
     """Asking for it is a bug of the engine."""
     with pytest.raises(TypeError, match="is not built in"):
         run(behaviour)
+
+
+@pytest.mark.parametrize("seconds", [1, Decimal("1.5"), 30 * 24 * 3600])
+def test_an_approval_waits_for_its_time(seconds: Any) -> None:
+    """A decision comes from outside; the node itself only waits."""
+    approval = compile_action({"action": "approval", "timeoutSeconds": seconds})
+
+    assert run(approval) == Wait(float(seconds))
+
+
+@pytest.mark.parametrize(("on_timeout", "decision"), [("approve", "approved"), ("reject", "rejected")])
+def test_silence_can_be_a_decision_that_nobody_made(on_timeout: str, decision: str) -> None:
+    """The output says what it was taken for, and names nobody."""
+    approval = compile_action({"action": "approval", "onTimeout": on_timeout})
+
+    assert run(approval, elapsed=True) == Produced(
+        {"action": "approval", "decision": decision, "comment": None, "decidedAt": None, "decidedBy": None}
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(60, "60"), (Decimal("1.5"), "1.5"), (30 * 24 * 3600, "2592000"), (1234567, "1234567")]
+)
+def test_silence_is_a_failure_otherwise(seconds: Any, text: str) -> None:
+    """The message says how long was waited, in all its digits."""
+    approval = compile_action({"action": "approval", "timeoutSeconds": seconds})
+
+    assert run(approval, elapsed=True) == Failed(f"nobody decided within {text} s")

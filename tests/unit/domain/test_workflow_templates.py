@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flowker.domain.advance import advance, begin
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.executions import Accepted, Outcome, Settled, State, final_output
+from flowker.domain.kazaam import Occasion
 from flowker.domain.steps import Produced, run_builtin
 from flowker.domain.workflow_templates import (
     TEMPLATES,
@@ -27,6 +29,8 @@ from flowker.domain.workflows import (
 from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR
 from flowker.executors.registry import EXECUTORS
 from flowker.jsonschema import Schema
+
+OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
 
 HTTP = "11111111-0000-7000-8000-000000000001"
 TRACER = "11111111-0000-7000-8000-00000000000a"
@@ -104,7 +108,7 @@ def run(definition: Definition, input_: dict[str, Any], answers: Mapping[str, An
         if node_id in answers:
             output: Any = {"status": 201, "body": answers[node_id]}
         else:
-            result = run_builtin(definition.nodes[node_id].behaviour, state.context, elapsed=False)
+            result = run_builtin(definition.nodes[node_id].behaviour, state.context, elapsed=False, occasion=OCCASION)
             assert isinstance(result, Produced)
             output = result.output
         state, _ = advance(plan, state, Settled("later", (Outcome(node_id, "completed", output),)))
@@ -307,6 +311,5 @@ class TestPaymentValidation:
 
 
 def _mapped(definition: Definition, node_id: str, context: dict[str, Any]) -> dict[str, Any]:
-    mapping = call_of(definition, node_id).input_mapping
-    assert mapping is not None
-    return mapping.apply(context)
+    prepared: dict[str, Any] = call_of(definition, node_id).preparation.apply(context, OCCASION)
+    return prepared

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.domain.errors import FlowkerError, IllegalStatusChange, WorkflowNotEditable
+from flowker.domain.validation import Findings
 from flowker.domain.workflows import (
     TIMEOUT_DEFAULT_S,
     TIMEOUT_MAX_S,
@@ -26,6 +27,7 @@ from flowker.domain.workflows import (
     require_editable,
     require_transition,
     version_text,
+    webhooks,
 )
 
 EXECUTORS = {"http.request": "http", "tracer.validate-transaction": "tracer"}
@@ -38,6 +40,7 @@ CONFIGURATIONS = {
 START = {"id": "start", "type": "trigger", "data": {}}
 TELL = {"id": "tell", "type": "action", "data": {"action": "log"}}
 CHECK = {"id": "check", "type": "conditional", "data": {"condition": "workflow.a == 1"}}
+ASK = {"id": "ask", "type": "action", "data": {"action": "approval"}}
 CALL = {"id": "call", "type": "executor", "data": {"executorId": "http.request", "providerConfigId": "good"}}
 SCREEN = {"id": "screen", "type": "executor", "data": {"executorConfigId": "e", "endpointName": "screen"}}
 
@@ -110,6 +113,11 @@ class TestSaving:
                 "FLK-0119",
                 "edges[0].sourceHandle",
             ),
+            *[
+                ([START, ASK, TELL], [edge("ask", "tell", sourceHandle=handle)], "FLK-0119", "edges[0].sourceHandle")
+                for handle in ("yes", "true", "approve", "APPROVED", "error")
+            ],
+            ([START, TELL], [edge("tell", "tell", sourceHandle="error")], "FLK-0119", "edges[0].sourceHandle"),
         ],
     )
     def test_the_first_element_that_is_wrong_is_named(
@@ -118,12 +126,19 @@ class TestSaving:
         """With its place in the definition."""
         assert refusal_of(lambda: define(nodes, edges)) == (code, [path])
 
+    @pytest.mark.parametrize("handle", [None, "", "approved", "rejected"])
+    def test_an_approval_leads_on_by_its_decision(self, handle: str | None) -> None:
+        """Or whatever it is."""
+        definition = define([START, ASK, TELL], [edge("ask", "tell", sourceHandle=handle)])
+
+        assert definition.edges[0].handle == (handle or None)
+
     @pytest.mark.parametrize(
         ("member", "code", "place"),
         [
             ("inputMapping", "FLK-0140", "[0].source"),
-            ("outputMapping", "FLK-0141", ""),
-            ("transforms", "FLK-0142", ""),
+            ("outputMapping", "FLK-0141", "[0].source"),
+            ("transforms", "FLK-0142", "[0].operation"),
         ],
     )
     def test_mappings_are_refused_with_the_code_of_their_member(self, member: str, code: str, place: str) -> None:
@@ -180,7 +195,7 @@ class TestActivation:
         with pytest.raises(FlowkerError) as caught:
             activate(definition)
 
-        assert caught.value.fields == {"edges": "form a cycle of 2 nodes: tell, check"}
+        assert caught.value.fields == {"edges": "lead from tell to check to tell"}
 
     @pytest.mark.parametrize(
         ("configuration_id", "code"),
@@ -221,6 +236,37 @@ class TestActivation:
 
         assert refusal_of(action) == ("FLK-0150", [f"nodes[1].data.{field}"])
         check_activation(definition, EXECUTORS, {}, {"e": EndpointFacts(frozenset({"screen"}), active=True)})
+
+    @pytest.mark.parametrize(
+        ("second", "taken", "code"),
+        [
+            ({"path": "/a/"}, set(), "FLK-0360"),
+            ({"path": "b"}, {("POST", "b")}, "FLK-0360"),
+            ({"path": "b"}, {("PUT", "b"), ("POST", "c")}, None),
+            ({"path": "a", "method": "PUT"}, set(), None),
+            ({}, set(), None),
+        ],
+    )
+    def test_a_webhook_has_one_owner(
+        self, second: dict[str, Any], taken: set[tuple[str, str]], code: str | None
+    ) -> None:
+        """Among the triggers of the workflow and among all workflows, by method and path."""
+        definition = define([{**START, "data": {"path": "a"}}, {**START, "id": "second", "data": second}])
+
+        def action() -> None:
+            check_activation(definition, {}, {}, taken_webhooks=taken)
+
+        if code is None:
+            action()
+        else:
+            assert refusal_of(action) == (code, ["nodes[1].data.path"])
+
+    def test_the_webhooks_are_those_of_triggers_with_a_path(self) -> None:
+        """Method and path as they are registered."""
+        paths = [{"path": "/a%2Fb/"}, {}, {"path": "c", "method": "GET"}]
+        triggers = [{**START, "id": f"t{number}", "data": data} for number, data in enumerate(paths)]
+
+        assert webhooks(define([*triggers, TELL])) == {"t0": ("POST", "a/b"), "t2": ("GET", "c")}
 
     def test_the_configurations_to_look_up_are_those_that_are_named(self) -> None:
         """Once each."""
@@ -343,3 +389,25 @@ def test_any_definition_is_accepted_or_refused(
         activate(definition)
     except FlowkerError as error:
         assert error.code in {"FLK-0150", "FLK-0151", "FLK-0508"}  # noqa: PT017 - both outcomes are fine
+
+
+@given(st.lists(NODES, max_size=4), st.lists(EDGES, max_size=4), METADATA, st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_the_first_finding_is_what_would_be_refused(
+    nodes: list[dict[str, Any]], edges: list[dict[str, Any]], metadata: dict[str, Any], starts: bool
+) -> None:
+    """What is found of a definition is exactly what keeps it from being saved or activated, and what follows."""
+    nodes = [START, *nodes] if starts else nodes
+    findings = Findings(nodes, edges)
+    sketch = compile_definition(nodes, edges, metadata, EXECUTORS, findings.checks)
+    check_activation(sketch, EXECUTORS, CONFIGURATIONS, checks=findings.checks)
+    findings.warn(sketch)
+
+    try:
+        activate(define(nodes, edges, metadata))
+    except FlowkerError as refusal:
+        found = findings.found[0]
+        expected = (refusal.code, next(iter(refusal.fields), None), False)
+        assert (found.code, found.field, findings.valid) == expected
+    else:
+        assert findings.valid

@@ -17,11 +17,12 @@ from flowker.domain.errors import InternalError
 from flowker.domain.executions import Accepted
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.accepting import Accepting, Submission, new_execution_id
-from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
 from flowker.engine.steps import Steps
+from flowker.engine.tallies import Tallies
+from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.storage import executor_configurations, provider_configurations, workflows
 from flowker.storage.database import Store, upgrade
@@ -139,17 +140,29 @@ class Bench:
         self.engine = self.make_engine()
 
     def make_engine(
-        self, workers: int = 8, *, steps: Callable[[Store, Vault, Caller, Clock], Steps] = Steps, grace_s: float = 5
+        self,
+        workers: int = 8,
+        *,
+        steps: type[Steps] = Steps,
+        grace_s: float = 5,
     ) -> EmbeddedEngine:
+        self.breakers = Breakers(lambda: self.clock.now().timestamp())
+        self.tallies = Tallies()
         self.engine = EmbeddedEngine(
             self.store,
             Definitions(self.store, self.vault),
-            steps(self.store, self.vault, self.caller, self.clock),
+            steps(self.store, self.vault, self.caller, self.clock, self.breakers, self.tallies),
             self.clock,
+            self.tallies,
             workers=workers,
             grace_s=grace_s,
         )
         return self.engine
+
+    @property
+    def accepting(self) -> Accepting:
+        """What accepts for the engine of now."""
+        return Accepting(self.store, self.engine, self.clock, self.tallies)
 
     async def restart(self) -> None:
         """What a crash and a new start do: nothing of the old engine's memory is left."""
@@ -180,7 +193,7 @@ class Bench:
 
     async def accept_as(self, execution_id: str, workflow_id: str, **input_: Any) -> Accepted:
         submission = await self.submission(workflow_id, **input_)
-        accepted = await Accepting(self.store, self.engine, self.clock).accept(submission, execution_id)
+        accepted = await self.accepting.accept(submission, execution_id)
         assert isinstance(accepted, Accepted)
         return accepted
 

@@ -36,7 +36,7 @@ def listener() -> Listener:
 
 @pytest.fixture
 def accepting(bench: "Bench", listener: Listener) -> Accepting:
-    return Accepting(bench.store, listener, bench.clock)
+    return Accepting(bench.store, listener, bench.clock, bench.tallies)
 
 
 async def test_what_was_accepted_is_stored_with_its_journal_and_its_audit_event(
@@ -55,7 +55,6 @@ async def test_what_was_accepted_is_stored_with_its_journal_and_its_audit_event(
     assert recorded.row.trigger_node_id == "t"
     assert recorded.row.total_steps == 1
     assert recorded.row.started_at == "2026-03-17T14:35:00.000000Z"
-    assert recorded.row.deadline_at == "2026-03-17T14:36:00.000000Z"
     assert tail == ("EXECUTION_STARTED", "one")
 
 

@@ -6,8 +6,15 @@ import pytest
 
 from flowker import jsontext
 from flowker.domain.errors import InternalError, InvalidNodeData, WorkflowNotFound
+from flowker.domain.validation import Findings
 from flowker.engine import definitions
-from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR, BrokenDefinition, Definitions, compile_aside
+from flowker.engine.definitions import (
+    PROVIDERS_BY_EXECUTOR,
+    BrokenDefinition,
+    Definitions,
+    check_aside,
+    compile_aside,
+)
 from flowker.storage import workflows
 from flowker.storage.database import Connection
 
@@ -71,6 +78,27 @@ async def test_compiling_refuses_what_is_wrong(draw: "Draw") -> None:
     """The refusal comes out of the thread unchanged."""
     with pytest.raises(InvalidNodeData):
         await compile_aside([draw.trigger, draw.action("a", "dance")], [], {})
+
+
+async def test_every_input_that_does_not_fit_is_found(draw: "Draw") -> None:
+    """Each with its field; a call whose executor is not known has nobody who could judge."""
+    account = {"executorId": "midaz.get-account", "providerConfigId": "p", "accountId": "x", "owner": "me"}
+    calls = [
+        {"id": "a", "type": "executor", "data": account},
+        {"id": "b", "type": "executor", "data": {**account, "executorId": "fax.send"}},
+        {"id": "c", "type": "executor", "data": account},
+    ]
+    findings = Findings([draw.trigger, *calls], [])
+
+    await check_aside([draw.trigger, *calls], [], {}, findings.checks)
+
+    assert [(each.code, each.field) for each in findings.found] == [
+        ("FLK-0104", "nodes[2].data.executorId"),
+        ("FLK-0119", "nodes[1].data.accountId"),
+        ("FLK-0119", "nodes[1].data.owner"),
+        ("FLK-0119", "nodes[3].data.accountId"),
+        ("FLK-0119", "nodes[3].data.owner"),
+    ]
 
 
 def test_every_executor_of_the_catalog_has_its_provider() -> None:

@@ -551,7 +551,7 @@ def _outcome_of_another(execution_id: str, node_id: str) -> executions.Progress:
     state = State({}, outcomes={node_id: outcome})
     event = Settled("2026-03-17T14:35:00.000000Z", (outcome,))
     nodes = {node_id: compile_node({"id": node_id, "type": "action", "data": {"action": "log"}}, "node", {})}
-    return build_progress(execution_id, nodes, state, [event], first_seq=1, now=event.at, wake_at=None)
+    return build_progress(execution_id, nodes, state, [event], first_seq=2, now=event.at, wake_at=None)
 
 
 def _emitted(connection: Connection) -> list[str]:

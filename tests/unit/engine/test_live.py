@@ -8,18 +8,33 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from flowker.domain.advance import begin
+from flowker.domain.advance import begin, fold
+from flowker.domain.audit import SYSTEM
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Aborted, Accepted, Event, Outcome, Postponed, Run, Settled
+from flowker.domain.executions import (
+    Aborted,
+    Accepted,
+    Cancelled,
+    Decided,
+    Event,
+    Outcome,
+    Postponed,
+    Reopened,
+    Run,
+    Settled,
+    Started,
+)
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import compile_definition
-from flowker.engine.live import Live
+from flowker.engine.live import NEVER, Live
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Draw
 
 T0_TEXT = "2026-03-17T14:35:00.000000Z"
 T0 = parse_timestamp(T0_TEXT)
+
+ACCEPTED = Accepted("one", "w", T0_TEXT, "t", {"amount": 1})
 
 MakeLive = Callable[..., Live]
 
@@ -31,8 +46,8 @@ def make_live() -> MakeLive:
     def make(nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> Live:
         definition = compile_definition(nodes, edges, {}, {"http.request": "http"})
         plan = definition.plan("t")
-        state = begin(plan, Accepted("one", "w", T0_TEXT, "t", {"amount": 1}))
-        return Live("one", plan, state, 1, T0 + timedelta(seconds=60), 60)
+        state = begin(plan, ACCEPTED)
+        return Live("one", plan, state, 1, 60)
 
     return make
 
@@ -201,20 +216,113 @@ class TestWhatIsNext:
         assert live.wake_at() == at(60)
 
 
+class TestFailing:
+    def test_a_call_that_never_began_is_given_up_with_the_failure(self, make_live: MakeLive, draw: "Draw") -> None:
+        """It would be something new; the attempt that was not made does not count."""
+        live = make_live([draw.trigger, draw.call("c"), draw.call("d")], draw.edges(("t", "c"), ("t", "d")))
+        live.take_in([], T0)
+
+        events = live.take_in([settled("c", 1, "failed", "no")], at(1))
+
+        assert events[-1] == Aborted(text(1), "FLK-0504: node c failed: no")
+        assert (live.state.status, live.state.tried) == ("failed", {})
+
+    def test_a_call_that_began_may_end(self, make_live: MakeLive, draw: "Draw") -> None:
+        """Also after a restart: whether it arrived is not known, so that it is made again."""
+        live = make_live([draw.trigger, draw.call("c"), draw.call("d")], draw.edges(("t", "c"), ("t", "d")))
+        live.take_in([], T0)
+        started = live.announce_calls(live.ready_calls(T0), text(0))
+
+        live.take_in([settled("c", 1, "failed", "no")], at(1))
+
+        assert started == Started(text(0), (("c", 1), ("d", 1)))
+        assert not live.ended
+        assert live.ready_calls(at(1)) == [Run("d")]
+
+    def test_of_several_calls_only_those_that_began_are_made(self, make_live: MakeLive, draw: "Draw") -> None:
+        """The others wait for the last of them to end, and are given up then."""
+        nodes = [draw.trigger, draw.call("c"), draw.call("d"), draw.call("e")]
+        live = make_live(nodes, draw.edges(("t", "c"), ("t", "d"), ("t", "e")))
+        live.take_in([], T0)
+        live.announce_calls([Run("c"), Run("d")], text(0))
+
+        live.take_in([settled("c", 1, "failed", "no")], at(1))
+        assert live.ready_calls(at(1)) == [Run("d")]
+
+        live.take_in([settled("d", 2)], at(2))
+        assert live.ended
+
+    def test_after_a_retry_no_call_has_begun(self, make_live: MakeLive, draw: "Draw") -> None:
+        """Those before it have ended, one way or the other."""
+        live = make_live([draw.trigger, draw.call("c")], draw.chain("t", "c"))
+        live.take_in([], T0)
+        live.announce_calls([Run("c")], text(0))
+        live.take_in([settled("c", 1, "failed", "no"), Reopened(text(2), SYSTEM, "FLK-0504")], at(2))
+        assert live.ready_calls(at(2)) == [Run("c", 2, first=2)]
+
+        live.take_in([Cancelled(text(2), SYSTEM)], at(2))
+
+        assert live.ended
+
+
+class TestApproval:
+    def test_it_waits_beyond_the_time_limit(self, make_live: MakeLive, draw: "Draw") -> None:
+        """As long as it is open there is none; it wakes when its own time is over."""
+        live = make_live([draw.trigger, draw.action("ask", "approval", timeoutSeconds=600)], draw.chain("t", "ask"))
+
+        live.take_in([], T0)
+
+        assert live.deadline == NEVER
+        assert live.wake_at() == at(600)
+        assert live.take_in([], at(599)) == []
+
+    def test_a_call_beside_it_keeps_its_time_when_it_is_given_up(self, make_live: MakeLive, draw: "Draw") -> None:
+        """A time limit that was over long since would cut it off."""
+        nodes = [draw.trigger, draw.action("ask", "approval", timeoutSeconds=600), draw.call("c")]
+        live = make_live(nodes, draw.edges(("t", "ask"), ("t", "c")))
+        live.take_in([], T0)
+        live.announce_calls([Run("c")], text(0))
+
+        live.take_in([Cancelled(text(300), SYSTEM)], at(300))
+
+        assert not live.ended
+        assert live.wake_at() == at(360)
+
+
+class TestOutgrowing:
+    def test_what_people_said_stays_and_what_nodes_produced_does_not(self, make_live: MakeLive, draw: "Draw") -> None:
+        """The state is what the journal will tell: the one that is recorded, and what is kept."""
+        live = make_live(
+            [draw.trigger, draw.action("ask", "approval"), draw.action("a")], draw.chain("t", "ask", "a")
+        )
+        live.take_in([], T0)
+        live.recorded = live.state
+        decided = Decided(text(1), "ask", "approved", None, SYSTEM)
+        events = live.take_in([decided], at(1))
+        assert live.state.status == "completed"
+
+        kept = live.outgrow(events, text(1), "FLK-0504: too large")
+
+        assert kept == [decided, Aborted(text(1), "FLK-0504: too large")]
+        assert (live.state.status, live.state.error) == ("failed", "FLK-0504: too large")
+        assert set(live.state.outcomes) == {"ask"}
+        assert fold(live.plan, [ACCEPTED, Postponed("ask", text(24 * 3600), 1), *kept]) == live.state
+
+
 class TestCollecting:
     async def test_calls_that_ended_are_taken_from_those_under_way(self, make_live: MakeLive, draw: "Draw") -> None:
         """Timers among what is done are not calls."""
         live = make_live([draw.trigger, draw.call("c"), draw.call("d")], draw.edges(("t", "c"), ("t", "d")))
         ended = asyncio.create_task(_return(settled("c", 1)))
-        open_ = asyncio.create_task(_return(settled("d", 1)))
-        timer = asyncio.create_task(_return(None))
+        open_ = asyncio.create_task(_never())
         live.calls = {ended: Run("c"), open_: Run("d")}
-        await asyncio.gather(ended, open_, timer)
+        await ended
 
-        events = live.collect({ended, timer})
+        events = live.collect()
 
         assert events == [settled("c", 1)]
         assert live.calls == {open_: Run("d")}
+        open_.cancel()
 
     async def test_a_call_that_was_cancelled_is_an_error_like_any_other(
         self, make_live: MakeLive, draw: "Draw"
@@ -227,7 +335,7 @@ class TestCollecting:
         await asyncio.wait([call])
 
         with pytest.raises(InternalError):
-            live.collect({call})
+            live.collect()
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
@@ -247,6 +355,11 @@ def test_a_log_action_writes_a_line_that_names_its_place(level: str, make_live: 
 async def _put_under_way(live: Live, run: Run) -> None:
     live.calls[asyncio.create_task(_return(settled(run.node_id, 0)))] = run
     await asyncio.wait(live.calls)
+
+
+async def _never() -> Event:
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 async def _return(value: Any) -> Any:

@@ -9,7 +9,8 @@ import pytest
 from flowker import jsontext
 from flowker.domain.audit import SYSTEM
 from flowker.domain.errors import ExecutionNotFound
-from flowker.domain.executions import Aborted, Outcome, Postponed, Settled, State, decode_event
+from flowker.domain.executions import Aborted, Outcome, Postponed, Settled, State
+from flowker.domain.journal import decode_event
 from flowker.domain.nodes import compile_node
 from flowker.engine.records import (
     Recorded,
@@ -30,6 +31,7 @@ NODES = {
     for data in (
         {"id": "log", "data": {"action": "log"}},
         {"id": "emit", "data": {"action": "emit_event", "eventType": "payment.approved"}},
+        {"id": "wait", "data": {"action": "delay", "seconds": 60}},
         {"id": "large", "data": {"action": "emit_event", "eventType": "too.large"}},
     )
 }
@@ -55,9 +57,9 @@ class TestProgress:
     def test_a_running_execution_keeps_its_time_to_wake(self) -> None:
         """It has no end, no error and no audit event yet."""
         state = State({}, outcomes={"a": Outcome("a", "completed")}, error="FLK-0504: node b failed: no")
-        wait = Postponed("c", NOW, 1)
+        wait = Postponed("wait", NOW, 1)
 
-        progress = build_progress("one", {}, state, [wait], first_seq=3, now=NOW, wake_at=NOW)
+        progress = build_progress("one", NODES, state, [wait], first_seq=3, now=NOW, wake_at=NOW)
 
         assert progress.events == [encode_entry(wait)]
         assert (progress.first_seq, progress.status, progress.current_step_number) == (3, "running", 1)

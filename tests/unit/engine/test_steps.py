@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
 
-from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled
+from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import Node, compile_node
 from flowker.domain.timestamps import parse_timestamp
 from flowker.engine.steps import Steps, is_call, run_in_place
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.unit.engine.conftest import Answer, Bench, Draw
 
 NOW = "2026-03-17T14:35:00.000000Z"
+EXECUTION_ID = "019cfc5b-5d4a-7c11-9f0e-2a4b6c8d0e1f"
 
 Serve = Callable[["Answer"], Awaitable[str]]
 
@@ -31,9 +33,9 @@ def in_place(node: dict[str, Any], run: Run, **input_: Any) -> Outcome | Postpon
 
 
 async def attempt(bench: "Bench", node: dict[str, Any], run: Run | None = None, **input_: Any) -> Event:
-    """One attempt of a node in the execution `one`."""
-    steps = Steps(bench.store, bench.vault, bench.caller, bench.clock)
-    return await steps.call("one", compiled(node), run or Run(node["id"]), {"workflow": input_})
+    """One attempt of a node."""
+    steps = Steps(bench.store, bench.vault, bench.caller, bench.clock, bench.breakers, bench.tallies)
+    return await steps.call(EXECUTION_ID, compiled(node), run or Run(node["id"]), {"workflow": input_})
 
 
 def endpoint_node(configuration_id: str, endpoint: str) -> dict[str, Any]:
@@ -55,6 +57,25 @@ class TestInPlace:
         )
 
         assert outcome == Outcome("a", "completed", {"is": 1}, None, 2, NOW, 0)
+
+    def test_a_transform_knows_the_time_and_the_place(self, draw: "Draw") -> None:
+        """The moment of the turn; ids that belong to this node of this execution."""
+        now = {"at": {"inputFormat": "$now", "outputFormat": "2006-01-02T15:04:05Z07:00"}}
+        operations = [
+            {"operation": "timestamp", "spec": now},
+            {"operation": "uuid", "spec": {"id": {"version": 4}}},
+        ]
+
+        def made(node_id: str, execution_id: str) -> Any:
+            node = compiled(draw.action(node_id, "transform", transforms=operations))
+            context = {"workflow": {}, "execution": {"id": execution_id}}
+            outcome = run_in_place(node, Run(node_id), context, parse_timestamp(NOW), NOW)
+            assert isinstance(outcome, Outcome)
+            return outcome.output
+
+        assert made("a", "one") == made("a", "one")
+        assert made("a", "one")["at"] == "2026-03-17T14:35:00Z"
+        assert len({made("a", "one")["id"], made("b", "one")["id"], made("a", "two")["id"]}) == 3
 
     def test_a_node_that_fails_says_why(self, draw: "Draw") -> None:
         """In the words of its author."""
@@ -92,7 +113,7 @@ class TestCalling:
         event = await attempt(bench, draw.call("c", "/pay", currency="BRL"), amount=1, _webhook={"path": "p"})
 
         outcome = outcome_of(event)
-        assert arrived == [("one:c", {"amount": 1, "currency": "BRL"})]
+        assert arrived == [(f"{EXECUTION_ID}:c", {"amount": 1, "currency": "BRL"})]
         assert outcome.status == "completed"
         assert outcome.output["body"] == {"ok": True}
         assert (outcome.executed_at, outcome.duration_ms) == (NOW, 1500)
@@ -120,6 +141,126 @@ class TestCalling:
 
         assert outcome_of(event).status == "completed"
         assert arrived == ['{"send":{"value":100.10},"kind":"static"}']
+
+    async def test_what_was_mapped_is_transformed(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """Then come the members of the node itself. Money keeps its digits."""
+        arrived: list[Any] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            arrived.append(await request.text())
+            return web.json_response({})
+
+        await bench.configure_http(await serve(answer))
+        node = draw.call(
+            "c",
+            inputMapping=[{"source": "workflow", "target": "in"}],
+            transforms=[
+                {"operation": "shift", "spec": {"value": "in.amount", "large": "in.large", "kind": "in.kind"}},
+                {
+                    "operation": "concat",
+                    "spec": {"sources": [{"path": "value"}, {"value": " BRL"}], "targetPath": "text"},
+                },
+            ],
+            kind="static",
+        )
+
+        event = await attempt(bench, node, amount=Decimal("100.10"), large=12345678901234567890, kind="given")
+
+        assert outcome_of(event).status == "completed"
+        assert arrived == ['{"value":100.10,"large":12345678901234567890,"kind":"static","text":"100.10 BRL"}']
+
+    async def test_every_attempt_carries_the_same_ids(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """Those that `uuid` draws: a far side that compares repeated calls sees the same one."""
+        arrived: list[Any] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            arrived.append((request.headers["Idempotency-Key"], await request.json()))
+            return web.Response(status=503)
+
+        await bench.configure_http(await serve(answer))
+        node = draw.call("c", transforms=[{"operation": "uuid", "spec": {"id": {"version": 4}}}])
+
+        await attempt(bench, node, amount=1)
+        bench.clock.turn(60)
+        await attempt(bench, node, Run("c", 2), amount=1)
+        await attempt(bench, {**node, "id": "d"}, amount=1)
+
+        (key, first), (repeated_key, repeated), (_, other) = arrived
+        assert (repeated_key, repeated) == (key, first)
+        assert UUID(first["id"]).version == 4
+        assert other["id"] != first["id"]
+
+    async def test_what_is_no_object_is_not_sent(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """An input has members."""
+        await bench.configure_http(await serve(_unavailable))
+        node = draw.call("c", transforms=[{"operation": "extract", "spec": {"path": "amount"}}])
+
+        outcome = outcome_of(await attempt(bench, node, amount=1))
+
+        assert outcome.error == "transforms: what they make is no object, which the input of a call has to be"
+        assert outcome.output is None
+
+    async def test_an_output_mapping_makes_the_output(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
+        """Of the answer, with its digits; the step keeps the status of the call."""
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(
+                body=b'{"balance": 100.10, "id": 12345678901234567890}', content_type="application/json"
+            )
+
+        await bench.configure_http(await serve(answer))
+        mapping = [
+            {"source": "body.balance", "target": "balance"},
+            {"source": "body.id", "target": "account.id"},
+            {"source": "status_text", "target": "said"},
+        ]
+
+        outcome = outcome_of(await attempt(bench, draw.call("c", outputMapping=mapping)))
+
+        assert outcome.status == "completed"
+        assert repr(outcome.output) == repr(
+            {"balance": Decimal("100.10"), "account": {"id": 12345678901234567890}, "said": "OK"}
+        )
+        assert outcome.status_code == 200
+
+    async def test_an_answer_without_what_is_mapped_fails_the_node_and_is_kept(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """The call was made: it is not made again, and nobody is left to wonder what came back."""
+        arrived: list[str] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            arrived.append(request.path)
+            return web.json_response({"other": 1}, status=201)
+
+        await bench.configure_http(await serve(answer))
+        mapping = [{"source": "body.decision", "target": "decision", "required": True}]
+
+        outcome = outcome_of(await attempt(bench, draw.call("c", "/check", outputMapping=mapping)))
+
+        assert arrived == ["/check"]
+        assert outcome.status == "failed"
+        assert outcome.error == (
+            "the call succeeded, but not what is made of its answer: "
+            "outputMapping[0]: the required source body.decision is missing"
+        )
+        assert (outcome.status_code, outcome.output["body"]) == (201, {"other": 1})
+
+    async def test_the_answer_of_a_failed_call_stays_as_it_is(
+        self, bench: "Bench", draw: "Draw", serve: Serve
+    ) -> None:
+        """An error edge decides by its status, and no mapping was made for it."""
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.json_response({"reason": "unknown"}, status=404)
+
+        await bench.configure_http(await serve(answer))
+        mapping = [{"source": "body.decision", "target": "decision", "required": True}]
+
+        outcome = outcome_of(await attempt(bench, draw.call("c", outputMapping=mapping)))
+
+        assert outcome.error == "the far side answered 404 Not Found"
+        assert outcome.output["body"] == {"reason": "unknown"}
 
     async def test_a_required_source_that_is_missing_fails_the_node_at_once(
         self, bench: "Bench", draw: "Draw", serve: Serve
@@ -172,7 +313,8 @@ class TestCalling:
 
         event = await attempt(bench, draw.call("c"))
 
-        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2)
+        made = Attempt(1, "2026-03-17T14:35:00.000000Z", 0, 429, "the far side answered 429 Too Many Requests")
+        assert event == Postponed("c", "2026-03-17T14:37:00.000000Z", 2, made)
 
     async def test_the_last_attempt_fails_the_node(self, bench: "Bench", draw: "Draw", serve: Serve) -> None:
         """The outcome tells how many there were."""

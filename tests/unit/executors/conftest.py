@@ -9,6 +9,8 @@ from aiohttp import web
 
 from flowker.executors.client import Call, Caller, ProviderConfiguration
 
+EXECUTION_ID = "019cfc5b-5d4a-7c11-9f0e-2a4b6c8d0e1f"
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -86,7 +88,7 @@ def call_through() -> Callable[..., Call]:
         executor_id: str, config: dict[str, Any], input_: dict[str, Any] | None = None, /, **overrides: Any
     ) -> Call:
         members: dict[str, Any] = {
-            "execution_id": "e1",
+            "execution_id": EXECUTION_ID,
             "node_id": "n1",
             "attempt": 1,
             "executor_id": executor_id,

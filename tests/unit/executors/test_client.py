@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowker.executors.client import Call, Caller, CallFailed, CallSucceeded
+from tests.unit.executors.conftest import EXECUTION_ID
 
 CallTo = Callable[..., Call]
 SECRET = "s3cret-of-the-far-side"
@@ -78,7 +79,7 @@ async def test_a_call_arrives_as_it_was_prepared(caller: Caller, far_side: FarSi
     assert (received.method, received.path) == ("PUT", "/v1/orders/a%2Fb%20c?x=1&x=2")
     assert received.body == b'{"amount":100.10}'
     assert received.headers["authorization"] == f"Bearer {SECRET}"
-    assert received.headers["idempotency-key"] == "e1:n1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
     assert received.headers["x-a"] == "é"
     assert "cookie" not in received.headers
 
@@ -120,6 +121,8 @@ async def test_json_comes_back_exact(caller: Caller, far_side: FarSide, call_to:
     [
         ("application/json", b"", None),
         ("application/json", b"[1]", [1]),
+        ("application/problem+json; charset=utf-8", b"[1]", [1]),
+        ("Model/gltf+JSON", b"[1]", [1]),
         ("application/json", b"{broken", "{broken"),
         ("application/json", b'{"a":1,"a":2}', '{"a":1,"a":2}'),
         ("application/json", b"NaN", "NaN"),
@@ -131,6 +134,8 @@ async def test_json_comes_back_exact(caller: Caller, far_side: FarSide, call_to:
         ("text/plain; charset=utf-16", b"\xff\xfe\x00\xd8a\x00", "\ufffda"),
         ("application/octet-stream", b"\x00\xff", "\x00\ufffd"),
         ("application/jsonx", b"[1]", "[1]"),
+        ("application/+json", b"[1]", "[1]"),
+        ("text/json", b"[1]", "[1]"),
     ],
 )
 async def test_a_body_is_json_when_it_says_so_and_is(
@@ -512,7 +517,7 @@ async def test_a_redirect_is_followed_where_it_is_allowed(
     assert result.output["body"] == "hello"
     assert (received.method, received.path, received.body) == ("POST", "/there?x=1", b'{"amount":1}')
     assert not {"authorization", "x-tenant", "x-a"} & received.headers.keys()
-    assert received.headers["idempotency-key"] == "e1:n1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
     assert far_side.received[0].headers["authorization"] == f"Bearer {SECRET}"
 
 

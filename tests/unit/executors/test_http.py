@@ -10,6 +10,7 @@ import pytest
 from flowker.executors.calls import Call
 from flowker.executors.http import prepare, probe
 from flowker.executors.refusals import CallRefused
+from tests.unit.executors.conftest import EXECUTION_ID
 
 BASE = "https://example.com/v1"
 BEARER = {"auth": {"type": "bearer", "config": {"token": "t0ken-of-mine"}}}
@@ -59,6 +60,49 @@ def test_the_query_is_appended(call_to: CallTo) -> None:
     assert str(request.url) == f"{BASE}/find?{encoded}"
 
 
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        ("c-1", "c-1"),
+        ("a/b?c=d#e", "a%2Fb%3Fc%3Dd%23e"),
+        ("é {x}", "%C3%A9%20%7Bx%7D"),
+        (12345678901234567890, "12345678901234567890"),
+        (Decimal("1.50"), "1.50"),
+        (True, "true"),
+    ],
+)
+def test_parameters_of_the_path_come_from_the_input(call_to: CallTo, value: Any, encoded: str) -> None:
+    """Each stays one segment, whatever is in it, and is not sent a second time in the body."""
+    call = call_to(BASE, path="customers/{id}/of/{id}?via={channel}", input={"id": value, "channel": "web", "a": 1})
+
+    request = prepare(call)
+
+    assert str(request.url) == f"{BASE}/customers/{encoded}/of/{encoded}?via=web"
+    assert request.body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("value", ["", None, [], ["x"], {}, {"a": 1}, "..", ".", "../admin", "%2e%2e", "x" * 1001])
+def test_a_parameter_that_is_no_segment_is_refused(call_to: CallTo, value: Any) -> None:
+    """It would call something else than was meant."""
+    with pytest.raises(CallRefused):
+        prepare(call_to(BASE, path="customers/{id}", input={"id": value}))
+
+
+def test_a_missing_parameter_is_named(call_to: CallTo) -> None:
+    """The author knows what to map."""
+    with pytest.raises(CallRefused, match="the input has no customer-id, which the path wants"):
+        prepare(call_to(BASE, path="customers/{customer-id}", input={"id": 1}))
+
+
+@pytest.mark.parametrize("path", ["{{id}}", "{}", "{1}", "{a b}", "{id", "id}"])
+def test_other_braces_are_text(call_to: CallTo, path: str) -> None:
+    """They are percent-encoded like everything else."""
+    request = prepare(call_to(BASE, path=path, input={"id": 1}))
+
+    assert request.url.path == f"/v1/{path}"
+    assert request.body == b'{"id":1}'
+
+
 def test_headers_have_an_order_of_precedence(call_to: CallTo) -> None:
     """The configuration and the input over what is usual; ours over everything."""
     config = {"headers": {"X-Tenant": "t1", "accept": "text/csv", "Authorization": "Custom x"}}
@@ -72,8 +116,8 @@ def test_headers_have_an_order_of_precedence(call_to: CallTo) -> None:
     assert headers["Authorization"] == "Custom x"
     assert headers["X-Number"] == "5"
     assert "X-None" not in headers
-    assert headers["Idempotency-Key"] == "e1:n%C3%A9%0D%0A%201"
-    assert headers["X-Flowker-Execution-Id"] == "e1"
+    assert headers["Idempotency-Key"] == f"{EXECUTION_ID}:n%C3%A9%0D%0A%201"
+    assert headers["X-Flowker-Execution-Id"] == EXECUTION_ID
     assert headers.getall("User-Agent") == ["shop/1"]
     assert prepare(call_to(BASE)).headers["User-Agent"].startswith("Flowker/")
 
@@ -87,13 +131,22 @@ def test_a_header_of_the_configuration_is_not_overridden(call_to: CallTo, name: 
         prepare(call)
 
 
-def test_every_attempt_has_the_same_key_and_a_trace_of_its_own(call_to: CallTo) -> None:
-    """The far side recognises the repetition; the trace tells the attempts apart."""
+def test_every_attempt_has_the_same_key(call_to: CallTo) -> None:
+    """The far side recognises the repetition."""
     first, second = (prepare(call_to(BASE, attempt=attempt)).headers for attempt in (1, 2))
 
-    assert first["Idempotency-Key"] == second["Idempotency-Key"] == "e1:n1"
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", first["traceparent"])
-    assert first["traceparent"] != second["traceparent"]
+    assert first["Idempotency-Key"] == second["Idempotency-Key"] == f"{EXECUTION_ID}:n1"
+
+
+def test_an_execution_is_one_trace(call_to: CallTo) -> None:
+    """Its id names the trace, and each attempt of each node is a parent of its own."""
+    calls = [call_to(BASE, node_id=node, attempt=attempt) for node in ("n1", "n2") for attempt in (1, 2)]
+
+    parents = [prepare(call).headers["traceparent"] for call in calls]
+
+    assert len(set(parents)) == len(calls)
+    for traceparent in parents:
+        assert re.fullmatch(rf"00-{EXECUTION_ID.replace('-', '')}-(?!0{{16}})[0-9a-f]{{16}}-01", traceparent)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from flowker.executors.calls import Call
 from flowker.executors.client import Caller
 from flowker.executors.midaz import prepare_get_account, probe
 from flowker.executors.refusals import CallRefused
+from tests.unit.executors.conftest import EXECUTION_ID
 
 ORGANIZATION = "0b5d6a3e-6f0e-4a52-9a43-0c2f0e9b7a11"
 LEDGER = "5d1c2f0a-3c7e-4a6b-8e0f-6b7a8c9d0e1f"
@@ -88,8 +89,8 @@ async def test_a_call_goes_to_its_service(
     assert len(far_side.received) == path.startswith("/onboarding")
     assert received.body == body
     assert received.headers["x-tenant"] == "t1"
-    assert received.headers["idempotency-key"] == "e1:n1"
-    assert received.headers["x-flowker-execution-id"] == "e1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
+    assert received.headers["x-flowker-execution-id"] == EXECUTION_ID
     assert received.headers["traceparent"].startswith("00-")
     assert "authorization" not in received.headers
     assert ("content-type" in received.headers) == bool(body)

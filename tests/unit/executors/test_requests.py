@@ -66,7 +66,10 @@ def test_a_path_that_goes_up_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize(
     "base_url",
-    [None, 5, "", "example.com", "ftp://example.com", "https://u:p@example.com", "https://[", "https://:1"],
+    [
+        *(None, 5, "", "example.com", "ftp://example.com", "https://u:p@example.com", "https://[", "https://:1"),
+        "https://example.com?tenant=1&api_key=x",
+    ],
 )
 def test_a_base_url_that_is_none_is_refused(base_url: Any) -> None:
     """The configuration was checked when it was saved; this is for what got past it."""

@@ -16,6 +16,7 @@ from flowker.executors.calls import Call, CallFailed, CallSucceeded
 from flowker.executors.client import Caller
 from flowker.executors.refusals import CallRefused
 from flowker.executors.s3 import prepare_get_object, prepare_put_object, probe
+from tests.unit.executors.conftest import EXECUTION_ID
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -151,8 +152,8 @@ async def test_an_object_is_put(
     assert received.body == body
     assert received.headers["content-type"] == content_type
     assert received.headers["content-length"] == str(len(body))
-    assert received.headers["idempotency-key"] == "e1:n1"
-    assert received.headers["x-flowker-execution-id"] == "e1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
+    assert received.headers["x-flowker-execution-id"] == EXECUTION_ID
     assert received.headers["traceparent"].startswith("00-")
     assert_signed(received, "content-type;host;x-amz-content-sha256;x-amz-date", body)
 
@@ -241,6 +242,8 @@ def test_the_proof_is_kept_apart(call_through: CallThrough) -> None:
         {"key": "a", "content_type": 5},
         {"key": "a", "content_type": "a\r\nX-B: c"},
         {"key": "a", "content_type": "é"},
+        {"key": "a", "body": "x", "content_type": "text/plain; charset=idna"},
+        {"key": "a", "body": "€", "content_type": "text/plain; charset=iso-8859-1"},
     ],
 )
 def test_an_input_that_is_no_object_is_refused(call_through: CallThrough, input_: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from flowker.executors.calls import Call, CallSucceeded
 from flowker.executors.client import Caller
 from flowker.executors.refusals import CallRefused
 from flowker.executors.tracer import prepare_list_validations, prepare_validate_transaction, probe
+from tests.unit.executors.conftest import EXECUTION_ID
 
 KEY = "tr4cer-key"
 CallThrough = Callable[..., Call]
@@ -42,8 +43,8 @@ async def test_a_transaction_is_validated(caller: Caller, far_side: FarSide, cal
     assert received.headers["content-type"] == "application/json"
     assert received.headers["x-api-key"] == KEY
     assert received.headers["x-tenant"] == "t1"
-    assert received.headers["idempotency-key"] == "e1:n1"
-    assert received.headers["x-flowker-execution-id"] == "e1"
+    assert received.headers["idempotency-key"] == f"{EXECUTION_ID}:n1"
+    assert received.headers["x-flowker-execution-id"] == EXECUTION_ID
     assert received.headers["traceparent"].startswith("00-")
 
 

@@ -118,7 +118,11 @@ def _other_body(document: Document) -> None:
 
 
 def _other_answer(document: Document) -> None:
-    document["components"]["responses"]["Text"]["content"] = {"text/plain": {}}
+    document["components"]["responses"]["Text"]["content"] = {"text/html": {}}
+
+
+def _two_answers(document: Document) -> None:
+    document["components"]["responses"]["Text"]["content"]["text/plain"] = {}
 
 
 def _other_style(document: Document) -> None:
@@ -151,7 +155,8 @@ def _backtracking_pattern(document: Document) -> None:
         (_unknown_body_code, "FLK-7778: no error has this code"),
         (_unasserted_format, "format int64: nothing asserts it"),
         (_other_body, "createAnimal: a body can only be application/json"),
-        (_other_answer, "an answer can only be application/json"),
+        (_other_answer, "getVersion: an answer can only be one of application/json, text/plain"),
+        (_two_answers, "getVersion: an answer can only be one of application/json, text/plain"),
         (_other_style, "parameter id: its style is not supported in path"),
         (_wrong_default, "parameter limit: its default does not fit its schema"),
         (_same_argument, "listBooks: two parameters would be the same argument"),

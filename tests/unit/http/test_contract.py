@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -95,6 +96,27 @@ def test_an_answer_is_judged_on_its_bytes(
 ) -> None:
     """Not on the value that they were made from."""
     assert contracts["getVersion"].complaints(200, headers, body) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "complaints"),
+    [
+        ([(b"content-type", b"text/plain; version=0.0.4")], b"# x", []),
+        ([(b"content-type", b"application/json")], b'"# x"', ["content-type: is not text/plain"]),
+        ([(b"content-type", b"text/plain")], b"# \xff", ["body: is not UTF-8"]),
+        ([(b"content-type", b"text/plain")], b"x", ["body: does not have the expected form"]),
+    ],
+)
+def test_a_text_is_judged_on_its_bytes(
+    loaded_library: dict[str, Any], headers: list[tuple[bytes, bytes]], body: bytes, complaints: list[str]
+) -> None:
+    """In the same way, as one string."""
+    library = deepcopy(loaded_library)
+    schema = {"type": "string", "pattern": "^# "}
+    library["components"]["responses"]["Text"]["content"] = {"text/plain": {"schema": schema}}
+    get_version = compile_document(library)["getVersion"]
+
+    assert get_version.complaints(200, headers, body) == complaints
 
 
 def test_an_empty_body_is_absent(hook: Body, book: Body) -> None:

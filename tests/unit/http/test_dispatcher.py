@@ -219,9 +219,29 @@ class TestWhatGoesOut:
         assert (answer.status, answer.body) == (204, b"")
         assert "content-type" not in answer.headers
 
+    async def test_text_goes_out_as_it_is(self, serve: Serve, ask: Ask, library: dict[str, Any]) -> None:
+        """Where the document has a text: it is judged as any other answer."""
+        schema = {"type": "string", "pattern": "^# "}
+        library["components"]["responses"]["Text"]["content"] = {"text/plain": {"schema": schema}}
+        texts = iter(["# é", "é"])
+
+        async def get_version() -> Any:
+            return next(texts)
+
+        app = serve(getVersion=get_version)
+        with capture_logs() as logs:
+            good, bad = [await ask(app, "GET", "/version") for _ in range(2)]
+
+        assert (good.status, good.body) == (200, "# é".encode())
+        assert good.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert (bad.status, bad.json()["code"]) == (500, "FLK-9999")
+        [complaints] = [line["complaints"] for line in logs if "complaints" in line]
+        assert complaints == ["body: does not have the expected form"]
+
     @pytest.mark.parametrize(
         ("given", "complaint"),
         [
+            ("text", "content-type: is not application/json"),
             ({**BOOK, "id": "x"}, "id: is not a valid uuid"),
             ({"id": BOOK["id"], "name": "Emma"}, "createdAt: is missing"),
             ({**BOOK, "createdAt": "2026-03-17T14:35:00"}, "createdAt: is not a valid date-time"),

@@ -1,6 +1,6 @@
 import pytest
 
-from flowker.http.reply import empty_reply, encode_headers, json_reply
+from flowker.http.reply import empty_reply, encode_headers, json_reply, text_reply
 
 
 def test_a_body_goes_out_with_its_type_and_length() -> None:
@@ -10,6 +10,20 @@ def test_a_body_goes_out_with_its_type_and_length() -> None:
     assert reply.status == 201
     assert reply.headers == [
         (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", b"2"),
+        (b"location", b"/x"),
+    ]
+
+
+def test_a_text_says_the_version_of_its_format() -> None:
+    """And that it is UTF-8, of which its length is counted."""
+    reply = text_reply(200, "é", [(b"location", b"/x")])
+
+    assert reply.body == b"\xc3\xa9"
+    assert reply.headers == [
+        (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
         (b"content-length", b"2"),

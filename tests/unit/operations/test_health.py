@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from flowker.executors.breaker import FAILURES_MAX
+from flowker.executors.calls import CallFailed
 from flowker.operations import health
 from flowker.operations.context import Context
 from flowker.storage.database import Connection
@@ -39,6 +41,21 @@ async def test_an_engine_that_has_stopped_is_told(context: Context) -> None:
     answers = [await operation(context) for operation in READINESS]
 
     assert [unhealthy(answer) for answer in answers] == [(503, "unhealthy", ["engine"])] * 3
+
+
+async def test_open_circuit_breakers_are_told_and_no_reason_to_be_unhealthy(context: Context) -> None:
+    """How many there are, and of which configurations not: everybody may ask for the health."""
+    before, _ = await health.check_service_health(context)
+    for configuration_id in ("canary-1", "canary-2"):
+        for _ in range(FAILURES_MAX):
+            context.breakers.settle(configuration_id, object(), CallFailed("lost", retryable=True))
+
+    body, code = await health.check_service_health(context)
+
+    assert before["checks"]["circuit_breakers"] == {"status": "healthy", "message": "ok"}
+    assert (code, body["status"]) == (200, "healthy")
+    assert body["checks"]["circuit_breakers"] == {"status": "healthy", "message": "2 open"}
+    assert "canary" not in str(body)
 
 
 async def test_a_database_that_is_away_is_no_reason_to_restart(context: Context) -> None:

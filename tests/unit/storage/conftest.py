@@ -177,7 +177,6 @@ def make_acceptance(make_audit_event: Callable[..., AuditEvent]) -> Callable[...
             journal_payload='{"input":{}}',
             total_steps=2,
             started_at=NOON,
-            deadline_at=ONE,
             audit=make_audit_event(resource_id=id_),
         )
         return replace(acceptance, **changes)

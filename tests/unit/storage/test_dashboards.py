@@ -84,6 +84,18 @@ class TestExecutions:
 
         assert found == {"pending": 0} | dict(zip(("running", "completed", "failed"), counts, strict=True))
 
+    def test_what_was_reopened_counts_as_running(
+        self, connection: Connection, make_progress: Callable[..., Progress]
+    ) -> None:
+        """And as failed no more."""
+        before = count_executions(connection)
+        failed = executions.list_page(connection, status="failed", limit=1).items[0]
+
+        executions.record(connection, [make_progress(failed.id, first_seq=2, reopens=True)])
+
+        after = before | {"running": before["running"] + 1, "failed": before["failed"] - 1}
+        assert count_executions(connection) == after
+
     def test_the_other_statuses_count_nothing_when_one_is_asked_for(self, connection: Connection) -> None:
         """The range counts as well."""
         found = count_executions(connection, status="failed", started_from=at(8))
@@ -157,6 +169,5 @@ def _rows() -> Iterator[dict[str, Any]]:
             "current_step_number": 1,
             "total_steps": 1,
             "started_at": at(hour),
-            "deadline_at": at(23, 59),
             "completed_at": at(23) if status == "completed" else None,
         }

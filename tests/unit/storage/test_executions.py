@@ -46,7 +46,7 @@ class TestAccept:
         assert outcomes == [Accepted()]
         assert (stored.status, stored.current_step_number, stored.total_steps) == ("running", 0, 2)
         assert (stored.idempotency_key, stored.input_digest, stored.trigger_node_id) == ("k", "d", "hook")
-        assert (stored.started_at, stored.deadline_at, stored.completed_at) == (NOON, ONE, None)
+        assert (stored.started_at, stored.completed_at) == (NOON, None)
         assert journal.read(connection, item.execution_id) == [JournalEvent(0, "accepted", {"input": {}})]
         assert count(connection, "audit_events") == 1
 
@@ -143,13 +143,14 @@ class TestAccept:
         assert (acceptance.size_bytes, progress.size_bytes) == (10, 7)
 
 
-class TestRecord:
-    @pytest.fixture
-    def running(self, connection: Connection, make_acceptance: MakeAcceptance) -> str:
-        item = make_acceptance()
-        executions.accept(connection, [item])
-        return item.execution_id
+@pytest.fixture
+def running(connection: Connection, make_acceptance: MakeAcceptance) -> str:
+    item = make_acceptance()
+    executions.accept(connection, [item])
+    return item.execution_id
 
+
+class TestRecord:
     def test_stores_events_row_and_audit_events(
         self,
         connection: Connection,
@@ -247,6 +248,92 @@ class TestRecord:
         """Lists rely on it that what has ended has a time, and nothing else does."""
         with pytest.raises(IntegrityError):
             executions.record(connection, [make_progress(running, status=status, completed_at=completed_at)])
+
+
+class TestReopen:
+    @pytest.fixture
+    def failed(self, connection: Connection, running: str, make_progress: MakeProgress) -> str:
+        """An execution that has failed."""
+        end = make_progress(running, status="failed", completed_at=ONE, error_message="FLK-0504: node a failed: no")
+        executions.record(connection, [end])
+        return running
+
+    def test_a_failed_execution_runs_again(
+        self,
+        connection: Connection,
+        failed: str,
+        make_progress: MakeProgress,
+        make_audit_event: Callable[..., AuditEvent],
+    ) -> None:
+        """Its end is gone from the row, its journal and the audit trail go on, and it can end again."""
+        reopening = make_progress(
+            failed, first_seq=2, events=[("reopened", "{}")], reopens=True, audit=[make_audit_event()]
+        )
+
+        outcomes = executions.record(connection, [reopening])
+        reopened = executions.get(connection, failed)
+        ended = executions.record(
+            connection, [make_progress(failed, first_seq=3, status="completed", completed_at=TWO)]
+        )
+
+        assert (outcomes, ended) == ([True], [True])
+        assert (reopened.status, reopened.completed_at, reopened.error_message) == ("running", None, None)
+        assert [entry.kind for entry in journal.read(connection, failed)] == [
+            "accepted",
+            "settled",
+            "reopened",
+            "settled",
+        ]
+        assert count(connection, "audit_events") == 2
+        assert executions.get(connection, failed).status == "completed"
+
+    def test_of_two_who_reopen_it_one_does(
+        self, connection: Connection, failed: str, make_progress: MakeProgress
+    ) -> None:
+        """In one batch or one after the other: the place in the journal is taken."""
+        reopening = make_progress(failed, first_seq=2, events=[("reopened", "{}")], reopens=True)
+
+        assert executions.record(connection, [reopening, reopening]) == [True, False]
+        assert executions.record(connection, [reopening]) == [False]
+        assert journal.count(connection, failed) == 3
+
+    def test_a_reopening_of_an_older_state_is_refused(
+        self, connection: Connection, failed: str, make_progress: MakeProgress
+    ) -> None:
+        """Whoever asks has not seen the end."""
+        assert executions.record(connection, [make_progress(failed, first_seq=1, reopens=True)]) == [False]
+        assert executions.get(connection, failed).status == "failed"
+
+    def test_it_can_fail_again_in_the_commit_that_reopens_it(
+        self, connection: Connection, failed: str, make_progress: MakeProgress
+    ) -> None:
+        """Then it has ended, and only what reopens it is recorded."""
+        again = make_progress(failed, first_seq=2, status="failed", completed_at=TWO, reopens=True)
+        late = make_progress(failed, first_seq=3)
+
+        assert executions.record(connection, [again, late]) == [True, False]
+        assert executions.get(connection, failed).completed_at == TWO
+
+    def test_lists_show_it_where_it_now_belongs(
+        self, connection: Connection, failed: str, make_progress: MakeProgress
+    ) -> None:
+        """Among what runs and what waits, and no more among what failed."""
+        executions.record(connection, [make_progress(failed, first_seq=2, reopens=True)])
+
+        for sort_by in ("startedAt", "completedAt"):
+            found = {
+                status: [row.id for row in executions.list_page(connection, status=status, sort_by=sort_by).items]
+                for status in ("running", "failed", None)
+            }
+            assert found == {"running": [failed], "failed": [], None: [failed]}
+        assert [row.id for row in executions.unfinished(connection, limit=10)] == [failed]
+
+    def test_it_wakes_at_its_time(self, connection: Connection, failed: str, make_progress: MakeProgress) -> None:
+        """As any other that runs."""
+        executions.record(connection, [make_progress(failed, first_seq=2, reopens=True, wake_at=TWO)])
+
+        assert executions.next_wake(connection) == TWO
+        assert executions.claim_due(connection, TWO, 10) == [failed]
 
 
 class TestFind:

@@ -14,8 +14,16 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from flowker.domain.errors import ConfigurationInUse
-from flowker.storage import configuration_references, database, migrations, provider_configurations, workflows
+from flowker.storage import (
+    configuration_references,
+    database,
+    executions,
+    migrations,
+    provider_configurations,
+    workflows,
+)
 from flowker.storage.database import DatabaseUnusable, Store, upgrade, vault_beside
+from flowker.storage.executions import StoredExecution
 from flowker.storage.tables import metadata
 
 
@@ -108,6 +116,14 @@ def older(tmp_path: Path) -> str:
                 "INSERT INTO provider_configurations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 ("p1", "p", "", "http", config_text, "active", "{}", NOON, NOON),
             ),
+            (
+                "INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ("e1", "w1", 1, "running", "t", "k", "d", 1, 2, NOON, "deadline", None, None, "wake"),
+            ),
+            (
+                "INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ("e2", "w1", 1, "failed", "t", None, None, 1, 2, NOON, "deadline", NOON, "FLK-0504", None),
+            ),
         ):
             connection.exec_driver_sql(statement, row)
     engine.dispose()
@@ -139,6 +155,18 @@ async def test_an_upgrade_notes_what_active_workflows_use(older: str) -> None:
     with pytest.raises(ConfigurationInUse):
         await store.read(configuration_references.require_unused, "p1")
     await store.stop()
+
+
+async def test_an_upgrade_keeps_executions_as_they_are(older: str) -> None:
+    """All but the time limit, which follows from their journals."""
+    upgrade(older)
+
+    store = Store(older)
+    await store.start()
+    running, failed = [await store.read(executions.get, id_) for id_ in ("e1", "e2")]
+    await store.stop()
+    assert running == StoredExecution("e1", "w1", 1, "running", "t", "k", "d", 1, 2, NOON, None, None, "wake")
+    assert failed == StoredExecution("e2", "w1", 1, "failed", "t", None, None, 1, 2, NOON, NOON, "FLK-0504", None)
 
 
 def test_an_upgrade_leads_older_databases_to_the_same_schema(older: str, sqlite_url: str) -> None:

@@ -44,6 +44,19 @@ def test_an_active_route_is_taken(connection: Connection) -> None:
         webhook_routes.claim(connection, "b", 1, [Route("PUT", "x", "n1"), Route("PUT", "x", "n2")])
 
 
+def test_what_another_workflow_owns_is_taken(connection: Connection) -> None:
+    """Not what it owns itself, and not what its owner was switched off for."""
+    webhook_routes.claim(connection, "a", 1, [ORDERS])
+    webhooks = [("POST", "orders/paid"), ("PUT", "orders/paid"), ("POST", "orders")]
+
+    taken = webhook_routes.find_taken(connection, "b", webhooks)
+    own = webhook_routes.find_taken(connection, "a", webhooks)
+    webhook_routes.deactivate(connection, "a")
+
+    assert (taken, own) == ({("POST", "orders/paid")}, set())
+    assert webhook_routes.find_taken(connection, "b", webhooks) == set()
+
+
 def test_a_claim_replaces_the_workflows_own_routes(connection: Connection) -> None:
     """A new revision may leave a route and take another."""
     webhook_routes.claim(connection, "a", 1, [ORDERS])
@@ -111,9 +124,10 @@ def test_every_query_searches_an_index(connection: Connection, read_plans: Calla
 
     plans = [
         *read_plans(webhook_routes.find, "POST", "orders"),
+        *read_plans(webhook_routes.find_taken, "a", [("POST", "orders")]),
         *read_plans(webhook_routes.deactivate, "a"),
         *read_plans(webhook_routes.remove, "a"),
     ]
 
-    assert len(plans) == 3
+    assert len(plans) == 4
     assert [plan for plan in plans if "SCAN" in plan or "TEMP B-TREE" in plan] == []
