@@ -23,6 +23,7 @@ from flowker.engine.refusals import Refusals
 from flowker.engine.routes import Routes
 from flowker.engine.steps import Steps
 from flowker.engine.tallies import Tallies
+from flowker.engine.tenure import Tenure
 from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.executors.connectivity import Connectivity
@@ -44,7 +45,7 @@ from flowker.operations import (
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.audit_verification import Verifier
-from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
+from flowker.storage.database import EngineLock, Store, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
@@ -61,6 +62,9 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
 
 LOCK_WAIT_S = 10.0
 """How long a start waits for the process that had the store before: longer than a reload takes."""
+
+STAND_BY_AFTER_S = 1.0
+"""The same where the start then stands by, instead of giving up."""
 
 
 class StoreInUse(Exception):
@@ -79,7 +83,7 @@ class Service:
 
 def create() -> ASGIApp:
     """The application of this process's environment, for `uvicorn --factory flowker.app:create`."""
-    settings = load_settings()
+    settings = load_settings(serving=True)
     configure_logs(settings.log_level)
     return build(settings).asgi
 
@@ -93,6 +97,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     caller = Caller(egress_allow=settings.egress_networks)
     vault = open_vault(settings)
     definitions = Definitions(store, vault)
+    lock = EngineLock(settings.database_url)
     engine = EmbeddedEngine(
         store,
         definitions,
@@ -101,7 +106,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         tallies,
         workers=settings.workers,
         grace_s=settings.shutdown_grace_seconds,
+        shared=lock.may_be_lost,
     )
+    tenure = Tenure(lock, engine, partial(upgrade, settings.database_url, vault), clock)
     refusals = Refusals(store, clock)
     context = Context(
         store=store,
@@ -119,26 +126,21 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         version=settings.version,
         started_at=time.monotonic(),
     )
-    lock = EngineLock(settings.database_url)
 
     async def start() -> None:
-        await _acquire(lock)
-        try:
-            await asyncio.to_thread(upgrade, settings.database_url, vault)
-        except BaseException:
-            lock.release()
-            raise
+        if not await tenure.take(STAND_BY_AFTER_S if lock.may_be_lost else LOCK_WAIT_S) and not lock.may_be_lost:
+            raise StoreInUse("another process drives this store; stop it first, or use another database")
         await store.start()
         await caller.start()
-        await engine.start()
+        await tenure.start()
         await refusals.start()
 
     async def stop() -> None:
-        await engine.stop()
+        await tenure.stop()
         await refusals.stop()
         await caller.stop()
         await store.stop()
-        lock.release()
+        await tenure.release()
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -222,14 +224,3 @@ def _with_cors(asgi: ASGIApp, settings: Settings) -> ASGIApp:
         allow_headers=["*"],
         expose_headers=["ETag", "Location", "X-Webhook-Workflow-ID", "X-Webhook-Execution-ID"],
     )
-
-
-async def _acquire(lock: EngineLock) -> None:
-    patience = time.monotonic() + LOCK_WAIT_S
-    try:
-        while not lock.acquire():
-            if time.monotonic() > patience:
-                raise StoreInUse("another process drives this store; stop it first, or use another database")
-            await asyncio.sleep(0.1)
-    except OSError as error:
-        raise DatabaseUnusable(f"the database cannot be used: {error}") from error

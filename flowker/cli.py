@@ -31,7 +31,7 @@ from flowker.logs import configure_logs
 from flowker.rotation import rotate
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.audit_verification import Verification, verify_database
-from flowker.storage.database import DatabaseUnusable, path_beside, upgrade
+from flowker.storage.database import DatabaseUnusable, path_beside, upgrade, without_password
 from flowker.storage.keys import KeysUnusable
 from flowker.storage.vault import SecretUnreadable
 
@@ -142,7 +142,7 @@ def upgrade_database() -> None:
     """Create the store or bring its schema up to this version."""
     settings = load_settings()
     upgrade(settings.database_url, open_vault(settings))
-    out.print(f"{settings.database_url} is up to date")
+    out.print(f"{without_password(settings.database_url)} is up to date")
 
 
 @stored_secrets.command("rotate")
@@ -323,7 +323,7 @@ class _Access:
 
 
 def _load_settings(host: str | None, port: int | None) -> Settings:
-    settings = load_settings()
+    settings = load_settings(serving=True)
     if host is None and port is None:
         return settings
     address = f"{host or settings.host}:{settings.port if port is None else port}"
@@ -332,10 +332,12 @@ def _load_settings(host: str | None, port: int | None) -> Settings:
 
 def _grant(settings: Settings, *, may_make_key: bool = True) -> _Access:
     """See that there is a key when one is needed: the environment's, or the one that is kept beside the database."""
-    path = path_beside(settings.database_url, ".key")
     if not settings.api_key_enabled:
         err.print("API_KEY_ENABLED=false: everybody who reaches this service may use it.", style="yellow")
-    if settings.api_key or not settings.api_key_enabled or not (may_make_key or path.exists()):
+    if settings.api_key or not settings.api_key_enabled:
+        return _Access(settings)
+    path = path_beside(settings.database_url, ".key")
+    if not (may_make_key or path.exists()):
         return _Access(settings)
     try:
         key = _make_or_read_key(path)

@@ -7,7 +7,7 @@ from flowker.app import StoreInUse, open_vault
 from flowker.domain.timestamps import format_timestamp
 from flowker.settings import Settings
 from flowker.storage import keys
-from flowker.storage.database import EngineLock, Store, path_beside, upgrade
+from flowker.storage.database import EngineLock, Store, has_files, path_beside, upgrade
 from flowker.storage.rotation import reseal_all
 from flowker.storage.vault import Vault, make_key
 
@@ -20,6 +20,10 @@ async def rotate(settings: Settings) -> int:
     """
     if settings.secret_key:
         return await _reseal(settings, open_vault(settings))
+    if not has_files(settings.database_url):
+        raise keys.KeysUnusable(
+            "FLOWKER_SECRET_KEY: none is set, and with PostgreSQL there is no file to keep one in"
+        )
     lock = EngineLock(settings.database_url)
     if not lock.acquire():
         raise StoreInUse("a service runs on this database; stop it first, or use FLOWKER_SECRET_KEY")

@@ -8,13 +8,14 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from flowker import __version__
+from flowker.storage.database import DatabaseUnusable, has_files, without_password
 from flowker.storage.keys import decode_key
 
 PREFIX = "FLOWKER_"
@@ -35,6 +36,16 @@ def _network(value: str) -> str:
 def _address(value: str) -> str:
     if not _ADDRESS.fullmatch(value) or int(value.rpartition(":")[2]) > PORT_MAX:
         raise ValueError(f"must be :<port> or <address>:<port> with a port up to {PORT_MAX}, like [::1]:4021")
+    return value
+
+
+def _store(value: str) -> str:
+    if has_files(value) and not re.match("sqlite:///.", value):
+        raise ValueError("must be sqlite:///<path of a file> or postgresql://<server>/<database>")
+    try:
+        without_password(value)
+    except DatabaseUnusable as error:
+        raise ValueError(str(error)) from None
     return value
 
 
@@ -81,11 +92,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
     version: str = Field(
         __version__, alias="VERSION", min_length=1, description="The version that health and version endpoints tell."
     )
-    database_url: str = Field(
+    database_url: Annotated[str, AfterValidator(_store)] = Field(
         "sqlite:///flowker.db",
         alias="FLOWKER_DATABASE_URL",
-        pattern=r"^sqlite:///.+",
-        description="Where everything is stored; a relative SQLite path counts from the working directory.",
+        repr=False,
+        description="Where everything is stored: sqlite:///<path>, or postgresql://<user>:<password>@<server>/<database>.",
     )
     secret_key: Names = Field(
         (),
@@ -157,19 +168,41 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         return int(self.server_address.rpartition(":")[2])
 
 
-def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings, or raise `InvalidSettings` with every problem."""
+def load_settings(environment: Mapping[str, str] = os.environ, *, serving: bool = False) -> Settings:
+    """Read the settings, or raise `InvalidSettings` with every problem. Whoever is `serving` needs more of them."""
     known = {str(field.alias) for field in Settings.model_fields.values()}
     problems = [
         _unknown(name, known) for name in sorted(environment) if name.startswith(PREFIX) and name not in known
     ]
+    given = {name: environment[name] for name in known if name in environment}
+    bad: set[int | str] = set()
     try:
-        settings = Settings.model_validate({name: environment[name] for name in known if name in environment})
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         problems += [_told(item) for item in error.errors()]
+        bad = {item["loc"][0] for item in error.errors()}
+        settings = Settings.model_validate({name: value for name, value in given.items() if name not in bad})
+    if serving:
+        problems += _missing(settings, bad)
     if problems:
         raise InvalidSettings("\n".join(problems))
     return settings
+
+
+def _missing(settings: Settings, bad: Container[int | str]) -> Iterator[str]:
+    """What a service needs from its settings because no file beside its database can hold it.
+
+    A setting that is there and `bad` is not missing.
+    """
+    if has_files(settings.database_url):
+        return
+    if settings.api_key_enabled and not settings.api_key and "API_KEY_ENABLED" not in bad:
+        yield f"API_KEY: {_NO_FILE}"
+    if not settings.secret_key and "FLOWKER_SECRET_KEY" not in bad:
+        yield f"FLOWKER_SECRET_KEY: {_NO_FILE} (openssl rand -base64 32)"
+
+
+_NO_FILE = "none is set, and with PostgreSQL there is no file to keep one in"
 
 
 def _told(problem: ErrorDetails) -> str:

@@ -9,6 +9,7 @@ from uuid_utils import uuid7
 
 from flowker import jsontext
 from flowker.domain.audit import Actor, AuditEvent
+from flowker.domain.errors import InternalError
 from flowker.domain.executions import Accepted
 from flowker.domain.journal import encode_event
 from flowker.domain.timestamps import format_timestamp
@@ -22,6 +23,9 @@ from flowker.storage.executions import Acceptance, KeySeen, WorkflowMoved
 
 class Engine(Protocol):
     """What accepting needs of an engine."""
+
+    @property
+    def stands_by(self) -> bool: ...
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None: ...
 
@@ -51,6 +55,8 @@ class Accepting:
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
         """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
+        if self._engine.stands_by:
+            raise InternalError(headers={"Retry-After": "1"})
         accepted = Accepted(
             execution_id,
             submission.workflow_id,

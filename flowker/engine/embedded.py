@@ -71,6 +71,7 @@ class EmbeddedEngine:
         *,
         workers: int,
         grace_s: float,
+        shared: bool = False,
     ) -> None:
         self._store = store
         self._definitions = definitions
@@ -79,7 +80,7 @@ class EmbeddedEngine:
         self._tallies = tallies
         self._workers_max = workers
         self._grace_s = grace_s
-        self._wakeups = Wakeups(store, clock, self._take_up)
+        self._wakeups = Wakeups(store, clock, self._take_up, shared=shared)
         self._ready: asyncio.Queue[_Entry | None] = asyncio.Queue(READY_MAX)
         self._held: set[str] = set()
         self._finished: dict[str, asyncio.Future[Status]] = {}
@@ -87,9 +88,12 @@ class EmbeddedEngine:
         self._workers: list[asyncio.Task[None]] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self.stands_by = False
+        """Whether another process may drive this store: nothing is accepted here, and nothing driven."""
 
     async def start(self) -> None:
         """Start the workers, and take up every unfinished execution of the store."""
+        self._stopping = self.stands_by = False
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._workers_max)]
         self._keepers = self._wakeups.start()
 
@@ -105,6 +109,18 @@ class EmbeddedEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._mailbox.refuse_all(_unavailable())
+
+    async def stand_by(self) -> None:
+        """Leave everything to another process, at once: calls in flight are given up, nothing is kept in memory."""
+        self._stopping = self.stands_by = True
+        tasks = [*self._keepers, *self._workers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._mailbox.refuse_all(_unavailable())
+        self._keepers, self._workers = [], []
+        self._ready = asyncio.Queue(READY_MAX)
+        self._held.clear()
 
     @property
     def alive(self) -> bool:
@@ -122,7 +138,7 @@ class EmbeddedEngine:
 
         Raises nothing, and leaves even the first step to a worker: who was accepted must not be answered otherwise.
         """
-        if accepted.execution_id in self._held:
+        if accepted.execution_id in self._held or self.stands_by:
             return
         if self._ready.full():
             self._wakeups.left_in_store()

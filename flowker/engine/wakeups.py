@@ -1,7 +1,9 @@
 """What brings executions from the store back to the engine: the sweep after a start, and the clock.
 
 A waiting execution is a row with a time. One task looks for the rows whose time has come; another looks for rows
-that are unfinished and in nobody's hands: all of them at a start, and those that found the ready queue full.
+that are unfinished and in nobody's hands: all of them at a start, and those that found the ready queue full. Where
+other processes reach the store too, it also looks from time to time: one that has lost its lock may have accepted
+an execution a moment later.
 """
 
 import asyncio
@@ -21,16 +23,22 @@ DUE_PAGE = 200
 POLL_MAX_S = 5.0
 """The longest time between two looks at the clock's rows, and between two attempts while the store is away."""
 
+SWEEP_MAX_S = 10.0
+"""The longest time between two sweeps of a store that other processes write to."""
+
 log = structlog.get_logger("flowker.engine")
 
 
 class Wakeups:
     """Hands the ids of executions that can go on to `take_up`, which may wait for room."""
 
-    def __init__(self, store: Store, clock: Clock, take_up: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, take_up: Callable[[str], Awaitable[None]], *, shared: bool = False
+    ) -> None:
         self._store = store
         self._clock = clock
         self._take_up = take_up
+        self._shared = shared
         self._left_in_store = asyncio.Event()
         self._earlier_wake = asyncio.Event()
 
@@ -49,7 +57,10 @@ class Wakeups:
 
     async def _sweep(self) -> None:
         while True:
-            await self._left_in_store.wait()
+            if self._shared:
+                await self._sleep_or(self._left_in_store, SWEEP_MAX_S)
+            else:
+                await self._left_in_store.wait()
             self._left_in_store.clear()
             try:
                 await self._sweep_once()
@@ -75,7 +86,7 @@ class Wakeups:
                 # A claim whose answer was lost took executions off the clock all the same.
                 self._left_in_store.set()
                 seconds = POLL_MAX_S
-            await self._sleep_or_earlier(seconds)
+            await self._sleep_or(self._earlier_wake, seconds)
 
     async def _wake_due(self) -> float:
         """Take up what is due; the seconds until the next is."""
@@ -90,9 +101,9 @@ class Wakeups:
             for execution_id in await self._store.write(executions.claim_due, format_timestamp(now), DUE_PAGE):
                 await self._take_up(execution_id)
 
-    async def _sleep_or_earlier(self, seconds: float) -> None:
+    async def _sleep_or(self, event: asyncio.Event, seconds: float) -> None:
         sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        earlier = asyncio.ensure_future(self._earlier_wake.wait())
+        earlier = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait([sleep, earlier], return_when=asyncio.FIRST_COMPLETED)
         finally:

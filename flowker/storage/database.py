@@ -116,7 +116,10 @@ class Store:
 
 
 class EngineLock:
-    """Keeps a second engine off the same store. The lock ends with the process that holds it."""
+    """Keeps a second engine off the same store. The lock ends with the process that holds it, or before.
+
+    On a server (`may_be_lost`) it has to be kept: whoever has it asks `keep` without a pause, in a thread.
+    """
 
     def __init__(self, url: str) -> None:
         self._lock = postgresql.SessionLock(url) if _is_postgresql(url) else sqlite.FileLock(url)
@@ -124,6 +127,14 @@ class EngineLock:
     def acquire(self) -> bool:
         """Take the lock without waiting; False when another process (or object) has it."""
         return self._lock.acquire()
+
+    @property
+    def may_be_lost(self) -> bool:
+        return isinstance(self._lock, postgresql.SessionLock)
+
+    def keep(self, seconds: float) -> bool:
+        """Wait so long, or until the lock is lost, and say whether it is still held. Raises nothing."""
+        return self._lock.keep(seconds)
 
     def release(self) -> None:
         self._lock.release()

@@ -7,9 +7,11 @@ has checked stays true until it is committed. Readers have a snapshot each and w
 The URL goes to libpq as it is, with whatever parameters it has (`sslmode`, `target_session_attrs`, …).
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
+from select import POLLIN, poll
 from types import ModuleType
 from typing import Any, Final
 
@@ -44,8 +46,19 @@ VANISHED_MS: Final = 10_000
 """How long the network may lose what was sent before the connection counts as broken."""
 
 
+LEASE_S: Final = 10
+"""How long the server keeps the engine's lock for a process that it hears nothing of: a frozen one loses it."""
+
+ANSWER_S: Final = 4.0
+"""How long a sign of life may stay without an answer. Who hears nothing gives up well before the server does."""
+
+
 class SessionLock:
-    """A lock on the database, held by a connection of its own: who loses the connection has lost the lock."""
+    """A lock on the database, held by a connection of its own: who loses the connection has lost the lock.
+
+    It is a lease: the server ends the connection of a process that shows no sign of life for `LEASE_S`. That the
+    system of a frozen process goes on acknowledging packets does not count as one.
+    """
 
     def __init__(self, url: str) -> None:
         self._arguments = _connection_arguments(url)
@@ -56,7 +69,7 @@ class SessionLock:
         driver = _driver()
         try:
             connection = driver.connect(**self._arguments, autocommit=True)
-            connection.execute(_set(_SESSION_SETTINGS))
+            connection.execute(_set(_SESSION_SETTINGS | {"idle_session_timeout": f"{LEASE_S}s"}))
             taken = connection.execute(f"SELECT pg_try_advisory_lock({ENGINE_LOCK})").fetchone()[0]
         except driver.Error as error:
             raise DatabaseUnusable(f"the database cannot be used: {error}") from error
@@ -66,10 +79,43 @@ class SessionLock:
             connection.close()
         return bool(taken)
 
+    def keep(self, seconds: float) -> bool:
+        """Wait so long, or until the connection ends, and show a sign of life; False when the lock is lost."""
+        connection = self._connection
+        if connection is None:
+            return False
+        try:
+            _is_readable(connection.pgconn, seconds)  # What comes unasked is the end, or nothing to us.
+            return _answers(connection.pgconn, time.monotonic() + ANSWER_S)
+        except (_driver().Error, OSError):
+            return False
+
     def release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _answers(pgconn: Any, deadline: float) -> bool:
+    """Whether the server answers an empty query in time; what the driver waits with has no end."""
+    pgconn.send_query(b"")
+    pgconn.flush()
+    while _is_readable(pgconn, deadline - time.monotonic()):
+        pgconn.consume_input()
+        while not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:
+                return True
+            if result.error_message:
+                return False
+    return False
+
+
+def _is_readable(pgconn: Any, seconds: float) -> bool:
+    """Whether something comes from the server in this time; the end of the connection is something too."""
+    waiting = poll()
+    waiting.register(pgconn.socket, POLLIN)
+    return bool(waiting.poll(max(0.0, seconds) * 1000))
 
 
 def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine:

@@ -55,6 +55,11 @@ class FileLock:
         self._file = file
         return True
 
+    def keep(self, seconds: float) -> bool:
+        """Whoever holds a lock of a file has it until it ends."""
+        time.sleep(seconds)
+        return self._file is not None
+
     def release(self) -> None:
         file, self._file = self._file, None
         if file is not None:

@@ -98,7 +98,7 @@ def test_an_address_that_cannot_be_bound_is_refused(address: str) -> None:
         ("SSRF_ALLOW_PRIVATE", "2"),
         ("LOG_LEVEL", "loud"),
         ("VERSION", ""),
-        ("FLOWKER_DATABASE_URL", "postgresql://localhost/flowker"),
+        ("FLOWKER_DATABASE_URL", "mysql://localhost/flowker"),
         ("FLOWKER_DATABASE_URL", "sqlite:///"),
         ("FLOWKER_ENGINE", "steam"),
         ("FLOWKER_WORKERS", "0"),
@@ -128,6 +128,70 @@ def test_all_problems_are_told_at_once() -> None:
         "FLOWKER_WORKERS",
         "FLOWKER_EGRESS_ALLOW.1",
     ]
+
+
+POSTGRESQL = "postgresql://flowker:canary@db.example/flowker?sslmode=require"
+KEY = base64.b64encode(bytes(32)).decode()
+NO_FILE = "none is set, and with PostgreSQL there is no file to keep one in"
+
+
+def test_postgresql_is_a_database() -> None:
+    """Its URL is libpq's, and not shown with the settings."""
+    settings = load_settings(
+        {"FLOWKER_DATABASE_URL": POSTGRESQL, "API_KEY": "k", "FLOWKER_SECRET_KEY": KEY}, serving=True
+    )
+
+    assert settings.database_url == POSTGRESQL
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://flowker:can@ary@db/flowker", "postgresql://flowker:can/ary@db/f", "postgresql://db/f?canary=1"],
+)
+def test_a_postgresql_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    """The password is somewhere in it."""
+    [problem] = problems_of(FLOWKER_DATABASE_URL=url)
+
+    assert problem == (
+        "FLOWKER_DATABASE_URL: the database URL cannot be read; are user and password percent-encoded?"
+    )
+
+
+def test_a_service_on_postgresql_needs_its_keys_from_the_settings() -> None:
+    """All of it is told at once, with what else is wrong."""
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings({"FLOWKER_DATABASE_URL": POSTGRESQL, "FLOWKER_WORKERS": "0"}, serving=True)
+
+    assert str(refused.value).splitlines() == [
+        "FLOWKER_WORKERS: Input should be greater than or equal to 1",
+        f"API_KEY: {NO_FILE}",
+        f"FLOWKER_SECRET_KEY: {NO_FILE} (openssl rand -base64 32)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({}, ["API_KEY", "FLOWKER_SECRET_KEY"]),
+        ({"API_KEY_ENABLED": "false"}, ["FLOWKER_SECRET_KEY"]),
+        ({"API_KEY": "k", "FLOWKER_SECRET_KEY": "short"}, ["FLOWKER_SECRET_KEY"]),
+        ({"API_KEY_ENABLED": "perhaps", "FLOWKER_SECRET_KEY": "short"}, ["API_KEY_ENABLED", "FLOWKER_SECRET_KEY"]),
+    ],
+)
+def test_what_is_missing_is_told_once(environment: dict[str, str], names: list[str]) -> None:
+    """What is there and wrong is not missing; without authentication no key is needed."""
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings({"FLOWKER_DATABASE_URL": POSTGRESQL, **environment}, serving=True)
+
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == names
+
+
+def test_commands_beside_a_service_need_none_of_its_keys() -> None:
+    """Who verifies the audit trail of a database needs its address."""
+    settings = load_settings({"FLOWKER_DATABASE_URL": POSTGRESQL})
+
+    assert (settings.api_key, settings.secret_key) == ((), ())
 
 
 def test_an_unknown_name_of_ours_is_refused_with_the_nearest_one() -> None:

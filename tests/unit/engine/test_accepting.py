@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Listener:
     """An engine that does nothing but hear."""
 
+    stands_by = False
+
     def __init__(self) -> None:
         self.heard: list[tuple[Accepted, Definition, int]] = []
 

@@ -1,20 +1,29 @@
 """The store as a whole, the engine's lock, and what makes an SQLite file durable."""
 
+import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import threading
+import time
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import quote
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from flowker.domain.errors import InternalError
-from flowker.storage import sqlite
+from flowker.storage import postgresql, sqlite
 from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade
+from tests.conftest import PostgresqlServer
 
 DATABASES = ("sqlite",)
 """What is special about a file."""
+
+BOTH = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+"""What is promised of both."""
 
 
 def read_settings(connection: Connection) -> dict[str, object]:
@@ -118,6 +127,7 @@ def test_a_locked_database_is_waited_for(url: str) -> None:
 
 
 class TestEngineLock:
+    @BOTH
     def test_one_engine_has_the_store(self, url: str) -> None:
         """The second is told, and gets its turn after a release."""
         first, second = EngineLock(url), EngineLock(url)
@@ -146,6 +156,7 @@ class TestEngineLock:
 
         assert taken == [True, False, False, False]
 
+    @BOTH
     def test_release_without_a_lock_does_nothing(self, url: str) -> None:
         """As when a start failed half way."""
         lock = EngineLock(url)
@@ -155,6 +166,7 @@ class TestEngineLock:
         assert lock.acquire()
         lock.release()
 
+    @BOTH
     def test_the_lock_ends_with_its_process(self, url: str) -> None:
         """Nobody has to clean up after a crash."""
         program = (
@@ -174,3 +186,121 @@ class TestEngineLock:
         assert answers == ["True", False]
         assert lock.acquire()
         lock.release()
+
+    @BOTH
+    def test_a_lock_is_kept_until_it_is_released(self, url: str) -> None:
+        """Whoever has none keeps none."""
+        lock = EngineLock(url)
+
+        kept = [lock.keep(0), lock.acquire(), lock.keep(0.01), lock.keep(0)]
+        lock.release()
+
+        assert kept == [False, True, True, True]
+        assert not lock.keep(0)
+
+
+class TestLease:
+    """On a server the lock can be lost."""
+
+    def test_only_the_lock_on_a_server_may_be_lost(self, url: str, postgresql_url: str) -> None:
+        """One on a file ends with its process."""
+        assert [EngineLock(one).may_be_lost for one in (url, postgresql_url)] == [False, True]
+
+    def test_whoever_loses_its_connection_hears_so_at_once(
+        self, postgresql_server: PostgresqlServer, postgresql_url: str
+    ) -> None:
+        """And another one may take the lock."""
+        first, second = EngineLock(postgresql_url), EngineLock(postgresql_url)
+        first.acquire()
+        timer = threading.Timer(0.1, postgresql_server.end_connections, [postgresql_url])
+        timer.start()
+        began = time.monotonic()
+
+        kept = first.keep(60)
+        waited_s = time.monotonic() - began
+        timer.join()
+
+        assert not kept
+        assert waited_s < 30
+        assert not first.keep(0)
+        assert second.acquire()
+        first.release()
+        second.release()
+
+    def test_a_server_that_does_not_answer_is_given_up(
+        self, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A network that loses everything ends no connection: what was sent stays without an answer."""
+        monkeypatch.setattr(postgresql, "ANSWER_S", 0.1)
+        held = Middleman(postgresql_url)
+        lock = EngineLock(held.url)
+        lock.acquire()
+        kept = [lock.keep(0)]
+
+        held.swallow()
+        kept.append(lock.keep(0))
+
+        held.close()
+        lock.release()
+        assert kept == [True, False]
+
+    def test_a_process_that_shows_no_sign_of_life_loses_the_lock(
+        self, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As when it is frozen: its system goes on to acknowledge packets."""
+        monkeypatch.setattr(postgresql, "LEASE_S", 1)
+        frozen, other = EngineLock(postgresql_url), EngineLock(postgresql_url)
+        frozen.acquire()
+        deadline = time.monotonic() + 30
+
+        while not other.acquire():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+        assert not frozen.keep(0)
+        frozen.release()
+        other.release()
+
+
+class Middleman:
+    """A socket between a client and its server, which passes everything on until it is told otherwise."""
+
+    def __init__(self, url: str) -> None:
+        with psycopg.connect(url) as connection:
+            told = connection.info
+        self._server = (told.host, told.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open = [self._listener]
+        self._swallows = threading.Event()
+        port = self._listener.getsockname()[1]
+        self.url = f"postgresql://{told.user}:{quote(told.password)}@127.0.0.1:{port}/{told.dbname}?sslmode=disable"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def swallow(self) -> None:
+        """Take everything, pass on nothing."""
+        self._swallows.set()
+
+    def close(self) -> None:
+        for one in self._open:
+            one.close()
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        server = self._connect()
+        self._open += [client, server]
+        for source, target in ((client, server), (server, client)):
+            threading.Thread(target=self._pass_on, args=[source, target], daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        host, port = self._server
+        if not host.startswith("/"):
+            return socket.create_connection(self._server)
+        local = socket.socket(socket.AF_UNIX)
+        local.connect(f"{host}/.s.PGSQL.{port}")
+        return local
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if not self._swallows.is_set():
+                    target.sendall(data)
