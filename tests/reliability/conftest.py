@@ -1,21 +1,26 @@
 """The service as users run it: a process of its own that can be killed, on a real database file."""
 
+import base64
 import itertools
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from tests.reliability.stub_provider import StubProvider
 
@@ -41,8 +46,12 @@ class ServiceProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
-    def start(self) -> None:
-        """Start and wait until the service is ready."""
+    @property
+    def database_url(self) -> str:
+        return self._environment["FLOWKER_DATABASE_URL"]
+
+    def start(self, *, standing_by: bool = False) -> None:
+        """Start and wait until the service is ready; one that stands by answers, and is not."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flowker", "serve", "--port", "0"],
             cwd=self._directory,
@@ -51,10 +60,30 @@ class ServiceProcess:
             stderr=self._log,
         )
         self.url = self._listening_url()
+        if standing_by:
+            assert not self.is_ready()
+        else:
+            self.await_ready()
+
+    def is_ready(self) -> bool:
+        return httpx.get(f"{self.url}/health/ready", timeout=30).status_code == 200
+
+    def await_ready(self) -> None:
         deadline = time.monotonic() + START_S
-        while httpx.get(f"{self.url}/health/ready").status_code != 200:
+        while not self.is_ready():
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.02)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Another command on the same database, with the same settings."""
+        arguments = [sys.executable, "-m", "flowker", *command]
+        return subprocess.run(
+            arguments, cwd=self._directory, env=self._environment, capture_output=True, text=True, check=False
+        )
+
+    def send(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, no warning."""
@@ -152,6 +181,16 @@ class Api:
         return {step["nodeId"]: step for step in self.results(execution_id)["stepResults"]}
 
 
+def read_rows(database_url: str, query: str) -> list[dict[str, Any]]:
+    """What is stored, past the service."""
+    if database_url.startswith("postgresql://"):
+        with psycopg.connect(database_url) as server:
+            return server.cursor(row_factory=dict_row).execute(query).fetchall()
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as file:
+        file.row_factory = sqlite3.Row
+        return [dict(row) for row in file.execute(query)]
+
+
 @pytest.fixture
 def provider() -> Iterator[StubProvider]:
     stub = StubProvider()
@@ -172,6 +211,12 @@ def calling_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
 def api(calling_service: ServiceProcess) -> Iterator[Api]:
     with calling_service.client() as client:
         yield Api(client)
+
+
+@pytest.fixture
+def postgresql_environment(postgresql_url: str) -> dict[str, str]:
+    """What a service needs that runs on PostgreSQL."""
+    return {"FLOWKER_DATABASE_URL": postgresql_url, "FLOWKER_SECRET_KEY": base64.b64encode(bytes(32)).decode()}
 
 
 @pytest.fixture

@@ -4,25 +4,25 @@ import asyncio
 import json
 import random
 import secrets
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 from flowker import demo
 from flowker.domain.audit import GENESIS_HASH, Actor, AuditEvent, chain_hash
+from tests.reliability.conftest import read_rows
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
 
-KILLS = 10
-ACKNOWLEDGEMENTS = 2_000
+LOADS = [("sqlite", 10, 2_000), ("postgresql", 4, 600)]
+"""On which database, how many kills, and how many acknowledgements at least."""
+
 CONNECTIONS = 16
 TERMINAL_WITHIN_S = 30.0
 
@@ -38,36 +38,43 @@ class Deliveries:
     sent_again: int = 0
 
 
-async def test_ten_kills_lose_and_double_none_of_two_thousand_deliveries(
-    make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize(("database", "kills", "wanted"), LOADS)
+async def test_kills_lose_and_double_none_of_many_deliveries(
+    make_service: Callable[..., "ServiceProcess"],
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    database: str,
+    kills: int,
+    wanted: int,
 ) -> None:
     """Also of those that got no answer and were sent again: one execution, one start and one end in the audit."""
     seed = secrets.randbits(32)
     record_property("seed", seed)
     moments = random.Random(seed)  # noqa: S311 - when to kill is no secret
-    service = make_service()
+    environment = request.getfixturevalue("postgresql_environment") if database == "postgresql" else {}
+    service = make_service(**environment)
     service.start()
     workflow_id = demo.ensure_sample(demo.Client(service.url, "reliability-key"))
     deliveries = Deliveries()
 
-    for _ in range(KILLS):
+    for _ in range(kills):
         sending = asyncio.create_task(_deliver_until(service.url, deliveries, None))
         await asyncio.sleep(moments.uniform(0.05, 0.4))
         service.kill()
         await sending
         service.start()
-    await _deliver_until(service.url, deliveries, ACKNOWLEDGEMENTS)
+    await _deliver_until(service.url, deliveries, wanted)
 
     executions = list(deliveries.acknowledged.values())
     statuses = await _await_terminal(service.url, executions)
     with service.client() as client:
         listed = _list_executions(client, workflow_id)
     service.stop()
-    events = _read_audit(tmp_path / "service" / "flowker.db")
+    events = read_rows(service.database_url, "SELECT * FROM audit_events ORDER BY sequence")
     record_property("sent again", deliveries.sent_again)
-    assert deliveries.sent_again >= KILLS
+    assert deliveries.sent_again >= kills
     assert deliveries.unanswered == []
-    assert len(executions) >= ACKNOWLEDGEMENTS
+    assert len(executions) >= wanted
     assert sorted(listed) == sorted(executions)
     assert set(statuses.values()) == {"completed"}
     assert _count_by_execution(events) == {
@@ -132,17 +139,11 @@ def _list_executions(client: httpx.Client, workflow_id: str) -> list[str]:
         cursor = page["nextCursor"]
 
 
-def _read_audit(path: Path) -> list[sqlite3.Row]:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.row_factory = sqlite3.Row
-        return connection.execute("SELECT * FROM audit_events ORDER BY sequence").fetchall()
-
-
-def _count_by_execution(events: list[sqlite3.Row]) -> dict[tuple[str, str], int]:
+def _count_by_execution(events: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     return Counter((row["resource_id"], row["event_type"]) for row in events if row["resource_type"] == "execution")
 
 
-def _broken_links(events: list[sqlite3.Row]) -> list[int]:
+def _broken_links(events: list[dict[str, Any]]) -> list[int]:
     """The sequences of events that do not follow from what is stored before them."""
     previous_hashes = [GENESIS_HASH, *(row["hash"] for row in events)]
     return [
@@ -153,7 +154,7 @@ def _broken_links(events: list[sqlite3.Row]) -> list[int]:
     ]
 
 
-def _event(row: sqlite3.Row) -> AuditEvent:
+def _event(row: dict[str, Any]) -> AuditEvent:
     return AuditEvent(
         event_id=row["event_id"],
         event_type=row["event_type"],

@@ -145,6 +145,7 @@ class Bench:
         *,
         steps: type[Steps] = Steps,
         grace_s: float = 5,
+        shared: bool = False,
     ) -> EmbeddedEngine:
         self.breakers = Breakers(lambda: self.clock.now().timestamp())
         self.tallies = Tallies()
@@ -156,6 +157,7 @@ class Bench:
             self.tallies,
             workers=workers,
             grace_s=grace_s,
+            shared=shared,
         )
         return self.engine
 

@@ -268,12 +268,13 @@ class Middleman:
     def __init__(self, url: str) -> None:
         with psycopg.connect(url) as connection:
             told = connection.info
-        self._server = (told.host, told.port)
+            self._server = (told.host, told.port)
+            user, database = f"{told.user}:{quote(told.password)}", told.dbname
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open = [self._listener]
         self._swallows = threading.Event()
         port = self._listener.getsockname()[1]
-        self.url = f"postgresql://{told.user}:{quote(told.password)}@127.0.0.1:{port}/{told.dbname}?sslmode=disable"
+        self.url = f"postgresql://{user}@127.0.0.1:{port}/{database}?sslmode=disable"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def swallow(self) -> None:
