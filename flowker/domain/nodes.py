@@ -11,7 +11,7 @@ from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
 from flowker.domain.conditions import parse as parse_condition
 from flowker.domain.errors import InvalidCondition, InvalidNodeData, InvalidTrigger, WebhookNotFound
-from flowker.domain.webhooks import METHODS, normalize_path
+from flowker.domain.webhooks import METHODS, PATH_CHARACTERS_MAX, normalize_path
 
 RESPONSE_TIMEOUT_DEFAULT_S = 10
 RESPONSE_TIMEOUT_MAX_S = 30
@@ -188,9 +188,13 @@ def _webhook_path(data: Mapping[str, Any], where: str) -> str | None:
     _require(isinstance(path, str), where, "path", "must be a string")
     try:
         # A sender's %2F and / are the same webhook, so an author's are too.
-        return normalize_path(unquote(path, errors="strict"))
+        normalized = normalize_path(unquote(path, errors="strict"))
     except (WebhookNotFound, UnicodeDecodeError):
         raise InvalidTrigger(fields={f"{where}.path": "is not a webhook path"}) from None
+    _require(
+        len(normalized) <= PATH_CHARACTERS_MAX, where, "path", f"is longer than {PATH_CHARACTERS_MAX} characters"
+    )
+    return normalized
 
 
 def _require(fits: bool, where: str, member: str, reason: str) -> None:

@@ -40,6 +40,9 @@ _LEFT_OUT = frozenset(
 _NEVER_IN_A_PATH = re.compile("[\x00\ufffd\ud800-\udfff]")
 """NUL, and what decoders make of bytes that are not UTF-8."""
 
+PATH_CHARACTERS_MAX = 500
+"""Up to 2,000 bytes: an index of PostgreSQL has room for 2,700."""
+
 _PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.?)*+(?:"|\Z))++', re.DOTALL)
 """Up to the next comma outside of quotes; an unclosed quote goes on to the end."""
 

@@ -69,11 +69,16 @@ def build_progress(
         status=state.status,
         current_step_number=state.steps_done,
         completed_at=now if ended else None,
-        error_message=state.error if ended else None,
+        error_message=_storable(state.error) if ended else None,
         wake_at=None if ended else wake_at,
         audit=build_audit_events(execution_id, nodes, state, events, call_ends, now),
         reopens=any(isinstance(event, Reopened) for event in events),
     )
+
+
+def _storable(message: str | None) -> str | None:
+    """A message may repeat what was delivered; not every store has room for U+0000. The journal has it as it was."""
+    return message and message.replace("\0", "\ufffd")
 
 
 def build_abortion(execution_id: str, aborted: Aborted, *, first_seq: int, steps_done: int) -> Progress:

@@ -146,7 +146,8 @@ class RequestCompiler(_Compiler, V31RequestValidator):
         if list((body / "content").str_keys()) != [JSON]:
             raise DocumentError(f"{_name(operation)}: a body can only be {JSON}")
         required = (body / "required").read_bool(default=False)
-        return Body(self._schema_validator(body / "content" / JSON / "schema"), required=required)
+        any_text = (body / "x-any-text").read_bool(default=False)
+        return Body(self._schema_validator(body / "content" / JSON / "schema"), required=required, any_text=any_text)
 
     def compile_security(self, operation: SchemaPath) -> bool:
         """Whether the operation needs an API key."""

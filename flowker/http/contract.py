@@ -13,10 +13,10 @@ import msgspec
 
 from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InvalidRequest
-from flowker.http.parameters import NO_QUERY, Parameter, ParameterRefused, Query, Sources, parse_cookies
+from flowker.http.parameters import HOLDS_NUL, NO_QUERY, Parameter, ParameterRefused, Query, Sources, parse_cookies
 from flowker.http.schema_engine import JudgingValidator
 from flowker.http.violations import refusal
-from flowker.jsonschema import VIOLATIONS_MAX
+from flowker.jsonschema import VIOLATIONS_MAX, field_name
 
 THOROUGH_BYTES_MAX = 32_768
 """Up to this size of a body every violation is reported. Finding them all costs about 8 µs each, and a body of
@@ -39,9 +39,10 @@ class DocumentError(Exception):
 class Body:
     """What an operation accepts as its body."""
 
-    def __init__(self, validator: JudgingValidator, *, required: bool) -> None:
+    def __init__(self, validator: JudgingValidator, *, required: bool, any_text: bool = False) -> None:
         self._validator = validator
         self._required = required
+        self._any_text = any_text
 
     def read(self, data: bytes, content_type: bytes | None) -> Any:
         """The body's value, None when it is absent and may be; raises the refusal that the document asks for."""
@@ -57,6 +58,9 @@ class Body:
             raise InvalidRequest(fields={"body": str(reason)}) from None
         if not self._validator.is_valid(value):
             raise refusal(self._validator.violations(value, thorough=len(data) <= THOROUGH_BYTES_MAX))
+        # JSON has no other way to write it.
+        if not self._any_text and b"\\u0000" in data:
+            _refuse_nul(value)
         return value
 
 
@@ -142,6 +146,20 @@ class OperationContract:
         if response is None:
             return [f"status: {status} is not documented"]
         return response.complaints(dict(reversed(headers)), body)
+
+
+def _refuse_nul(value: Any, path: tuple[str | int, ...] = ()) -> None:
+    """Refuse the first text in the value, or name in it, with the character that not every store has room for."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidRequest(fields={field_name(path): HOLDS_NUL})
+    if isinstance(value, dict):
+        if any("\0" in name for name in value):
+            raise InvalidRequest(fields={field_name(path): "has a name with the character U+0000"})
+        for name, child in value.items():
+            _refuse_nul(child, (*path, name))
+    elif isinstance(value, list):
+        for position, child in enumerate(value):
+            _refuse_nul(child, (*path, position))
 
 
 def is_json(content_type: bytes | None) -> bool:

@@ -27,6 +27,8 @@ from flowker.http.schema_engine import JudgingValidator
 
 MISSING = object()
 
+HOLDS_NUL = "has the character U+0000"
+
 
 class ParameterRefused(Exception):
     """Says what is wrong with one parameter; the value itself is not repeated."""
@@ -98,10 +100,18 @@ class Parameter:
             if self.required:
                 raise ParameterRefused("is missing")
             return deepcopy(self.default) if isinstance(self.default, dict | list) else self.default
+        if _holds_nul(raw):
+            raise ParameterRefused(HOLDS_NUL)
         value = raw if self._convert is None else _converted(self._convert, raw)
         if self._validator is not None and not self._validator.is_valid(value):
             raise ParameterRefused(self._validator.violations(value, thorough=False)[0].text)
         return value
+
+
+def _holds_nul(raw: Any) -> bool:
+    """Of a parameter's text, or of the several that a list or an object came as."""
+    texts = [raw] if isinstance(raw, str) else raw.values() if isinstance(raw, dict) else raw
+    return any("\0" in text for text in texts)
 
 
 def _converted(convert: Callable[[Any], Any], raw: Any) -> Any:

@@ -78,6 +78,7 @@ RAW_BODIES = [
     b'{"a":NaN}',
     b'{"a":1,"a":2}',
     b'{"a":"\\ud800"}',
+    b'{"a":"\\u0000"}',
     b'{"a":"\xff"}',
     b'{"a":1e400}',
     '{"a":1}'.encode("utf-16"),
@@ -191,6 +192,14 @@ DIFFERENCES = {
         applies=body_has(rb"ud800"),
         operation="callHook",
         example=hook(b'{"a":"\\ud800"}'),
+    ),
+    "U+0000": Difference(
+        "Not every store has room for it; only inputs of executions may hold it (`x-any-text`).",
+        ours="body",
+        stock="ok",
+        applies=body_has(rb"u0000"),
+        operation="callHook",
+        example=hook(b'{"a":"\\u0000"}'),
     ),
     "other encodings": Difference(
         "JSON between systems is UTF-8 (RFC 8259, section 8.1). Python's json guesses UTF-16 and UTF-32.",

@@ -1,6 +1,7 @@
 """The composition root: what is put together starts as a whole, stops as a whole, and leaves nothing behind."""
 
 import asyncio
+import base64
 import json
 import sqlite3
 import threading
@@ -8,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -169,6 +171,66 @@ class TestKeys:
         """Forgetting the key must not open the door."""
         with pytest.raises(InvalidSettings, match="API_KEY: no key is set"):
             build(make_settings(API_KEY=""))
+
+
+class TestDatabases:
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    async def test_text_that_not_every_database_can_store_is_answered_alike(
+        self, make_settings: MakeSettings, request: pytest.FixtureRequest, kind: str
+    ) -> None:
+        """A name with U+0000 is refused; an input may hold it, and ends in the journal as it was."""
+        on_a_server = {} if kind == "sqlite" else _on_a_server(request.getfixturevalue("postgresql_url"))
+        fail = {"action": "fail", "message": "{{workflow.text}}"}
+        nodes = [{"id": "t", "type": "trigger", "data": {"path": "p"}}, {"id": "f", "type": "action", "data": fail}]
+        workflow = {"name": "w", "nodes": nodes, "edges": [{"id": "e", "source": "t", "target": "f"}]}
+
+        async with running(build(make_settings(**on_a_server))) as client:
+            refused = await client.post("/v1/workflows", json={**workflow, "name": "w\0"})
+            listed = await client.get("/v1/executions?workflowId=%00")
+            created = await client.post("/v1/workflows", json=workflow)
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            delivered = await client.post("/v1/webhooks/p?a=%00", json={"text": "a\0b"})
+            id_ = delivered.json()["executionId"]
+            ended = await _ended(client, id_)
+            steps = await client.get(f"/v1/executions/{id_}/results")
+
+        assert (refused.status_code, refused.json()["fields"]) == (400, {"name": "has the character U+0000"})
+        assert listed.status_code == 400
+        assert delivered.status_code == 201
+        assert (ended["status"], "\0" in ended["errorMessage"]) == ("failed", False)
+        assert "a\ufffdb" in ended["errorMessage"]
+        assert "a\0b" in steps.json()["stepResults"][0]["errorMessage"]
+
+
+def _on_a_server(url: str) -> dict[str, str]:
+    return {"FLOWKER_DATABASE_URL": url, "FLOWKER_SECRET_KEY": base64.b64encode(bytes(32)).decode()}
+
+
+async def _ended(client: httpx.AsyncClient, execution_id: str) -> Any:
+    deadline = time.monotonic() + 30
+    while (found := (await client.get(f"/v1/executions/{execution_id}")).json())["status"] == "running":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    return found
+
+
+class TestStandingBy:
+    async def test_a_store_on_a_server_has_one_service_and_others_that_stand_by(
+        self, make_settings: MakeSettings, postgresql_url: str
+    ) -> None:
+        """Each of them answers, lives, and says that it is not ready, and why."""
+        settings = make_settings(**_on_a_server(postgresql_url))
+
+        async with running(build(settings)) as first, running(build(settings)) as second:
+            ready = [await client.get("/health/ready") for client in (first, second)]
+            live = await second.get("/health/live")
+            listed = await second.get("/v1/workflows")
+
+        assert [answer.status_code for answer in (*ready, live, listed)] == [200, 503, 200, 200]
+        assert ready[1].json()["checks"]["engine"] == {
+            "status": "unhealthy",
+            "message": "Another process drives the executions; this one stands by.",
+        }
 
 
 class TestProxies:

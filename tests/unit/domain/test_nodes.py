@@ -157,6 +157,8 @@ class TestTrigger:
             ("path", "//"),
             ("path", "a/../b"),
             ("path", "a\x00"),
+            ("path", "a" * 501),
+            ("path", "%c3%a9" * 501),
             ("path", 1),
             ("path", []),
             ("path", False),

@@ -1,4 +1,5 @@
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from flowker.domain.errors import FlowkerError, InvalidRequest, NameTooLong
 from flowker.http.compiler import compile_document
 from flowker.http.contract import THOROUGH_BYTES_MAX, Body, OperationContract, is_json
+from flowker.http.document import load
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,41 @@ def test_another_content_type_is_refused(hook: Body, content_type: bytes | None)
     assert not is_json(content_type)
     with pytest.raises(InvalidRequest, match="content type"):
         hook.read(b"{}", content_type)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (b'{"a":"b\\u0000"}', {"a": "has the character U+0000"}),
+        (b'{"a":[0,{"b":"\\u0000"}]}', {"a[1].b": "has the character U+0000"}),
+        (b'{"a":{"\\u0000b":1}}', {"a": "has a name with the character U+0000"}),
+        (b'{"\\u0000":1}', {"body": "has a name with the character U+0000"}),
+    ],
+)
+def test_a_character_that_not_every_store_has_room_for_is_refused(
+    hook: Body, body: bytes, fields: dict[str, str]
+) -> None:
+    """Where it is, on every database alike."""
+    with pytest.raises(InvalidRequest) as refused:
+        hook.read(body, b"application/json")
+
+    assert refused.value.fields == fields
+
+
+def test_text_that_only_speaks_of_that_character_is_kept(hook: Body) -> None:
+    """A backslash before it makes it six letters."""
+    assert hook.read(b'{"a":"\\\\u0000"}', b"application/json") == {"a": "\\u0000"}
+
+
+def test_an_input_of_an_execution_may_be_any_text() -> None:
+    """It is not ours; it is stored as JSON, which writes that character in letters."""
+    contracts = compile_document(load(Path(__file__).parents[3] / "openapi" / "flowker.yaml"))
+    data = b'{"inputData":{"\\u0000":"\\u0000"}}'
+
+    bodies = [contract.body for contract in contracts.values() if contract.body and contract.body._any_text]
+    read = [body.read(data, b"application/json") for body in bodies]
+
+    assert read == [{"inputData": {"\0": "\0"}}] * 6
 
 
 def test_any_number_that_json_can_write_is_kept(hook: Body) -> None:

@@ -89,6 +89,9 @@ def test_a_query_parameter_has_its_documented_type(
         ("near=%7B%22x%22:NaN%7D", "near", "does not have the expected form"),
         ("sortOrder=UP", "sortOrder", "must be one of: ASC, DESC"),
         ("cursor=" + "x" * 21, "cursor", "must have at most 20 characters"),
+        ("cursor=a%00", "cursor", "has the character U+0000"),
+        ("tag=a&tag=b%00", "tag", "has the character U+0000"),
+        ("filter[year]=%00", "filter", "has the character U+0000"),
     ],
 )
 def test_a_wrong_query_parameter_is_named_with_what_is_wrong(
