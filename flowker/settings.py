@@ -96,7 +96,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         "sqlite:///flowker.db",
         alias="FLOWKER_DATABASE_URL",
         repr=False,
-        description="Where everything is stored: sqlite:///<path>, or postgresql://<user>:<password>@<server>/<database>.",
+        description="Where everything is stored: `sqlite:///<path>` or `postgresql://<user>:<password>@<server>/<database>`.",
     )
     secret_key: Names = Field(
         (),
