@@ -10,8 +10,10 @@ from aiohttp import web
 from flowker.domain.audit import SYSTEM
 from flowker.domain.interventions import Cancel
 from flowker.domain.timestamps import format_timestamp
+from flowker.engine.embedded import RECORD_RETRY_S
 from flowker.engine.lanes import LOOK_AFTER_S, PLACES_MIN
 from flowker.engine.records import Recorded
+from flowker.storage import executions
 from tests.unit.engine.conftest import T0
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ class SlowSide:
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()
+        self.hangs = asyncio.Event()
+        """What calls of `/hang` wait for instead."""
         self.asked: list[str] = []
         self.now = 0
         self.peak = 0
@@ -33,7 +37,7 @@ class SlowSide:
         self.asked.append(request.headers["X-Flowker-Execution-Id"])
         self.now += 1
         self.peak = max(self.peak, self.now)
-        await self.answers.wait()
+        await (self.hangs if request.path == "/hang" else self.answers).wait()
         self.now -= 1
         return web.json_response({})
 
@@ -47,6 +51,7 @@ async def slow(bench: "Bench", serve: "Callable[[Answer], Awaitable[str]]") -> A
     await bench.make_engine(WORKERS).start()
     yield side
     side.answers.set()
+    side.hangs.set()
 
 
 async def fill(bench: "Bench", draw: "Draw", slow: SlowSide, count: int) -> list[str]:
@@ -133,3 +138,41 @@ async def test_branches_of_one_execution_take_their_turns(bench: "Bench", draw: 
 
     assert (await bench.end(execution_id)).row.status == "completed"
     assert len(slow.asked) == len(branches)
+
+
+class TestCalledWhileItIsRecorded:
+    """The place becomes free between the question for it and the commit that the execution stands in line."""
+
+    async def test_an_execution_that_is_being_parked_goes_on(
+        self, bench: "Bench", draw: "Draw", slow: SlowSide
+    ) -> None:
+        """It does not wait until it looks by itself."""
+        await fill(bench, draw, slow, PLACES_MIN)
+        calls = await bench.save([draw.trigger, draw.call("c")], draw.chain("t", "c"))
+        bench.store.refuse(executions.record)
+        late = await bench.accept(calls)
+        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[0]))
+
+        slow.answers.set()
+        await bench.eventually(lambda: bench.engine.calls_in_line == 0)
+        bench.clock.turn(RECORD_RETRY_S[0])
+
+        assert (await bench.end(late)).row.status == "completed"
+
+    async def test_a_branch_beside_a_call_begins(self, bench: "Bench", draw: "Draw", slow: SlowSide) -> None:
+        """It does not wait until the call beside it has ended."""
+        await fill(bench, draw, slow, PLACES_MIN - 1)
+        nodes = [draw.trigger, draw.call("a", "/hang"), draw.call("b")]
+        branches = await bench.save(nodes, draw.edges(("t", "a"), ("t", "b")))
+        bench.store.refuse(executions.record)
+        late = await bench.accept(branches)
+        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[0]))
+
+        slow.answers.set()
+        await bench.eventually(lambda: bench.engine.calls_in_line == 0)
+        bench.clock.turn(RECORD_RETRY_S[0])
+
+        await bench.until(late, lambda recorded: recorded.row.current_step_number == 1)
+        assert slow.now == 1
+        slow.hangs.set()
+        assert (await bench.end(late)).row.status == "completed"
