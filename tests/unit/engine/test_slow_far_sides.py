@@ -176,3 +176,15 @@ class TestCalledWhileItIsRecorded:
         assert slow.now == 1
         slow.hangs.set()
         assert (await bench.end(late)).row.status == "completed"
+
+
+async def test_an_execution_that_breaks_gives_its_place_back(bench: "Bench", draw: "Draw", slow: SlowSide) -> None:
+    """It had one, and its call was not begun yet."""
+    calls = await bench.save([draw.trigger, draw.call("c")], draw.chain("t", "c"))
+    bench.store.refuse(executions.record, error=RuntimeError("broken"))
+
+    broken = await bench.run(calls)
+
+    assert "FLK-9999" in (broken.row.error_message or "")
+    await fill(bench, draw, slow, PLACES_MIN)
+    assert len(slow.asked) == PLACES_MIN
