@@ -1,9 +1,9 @@
 """The engine in a world that one number decides: time, store, far side, people and crashes.
 
 Everything is the real thing but what reaches outside of the process. The loop's time jumps to the next moment at
-which something happens, so hours take milliseconds. The store is a SQLite database in memory whose requests take time,
-are refused, or lose their answer after the commit. The far side fails, keeps its answers, and remembers each effect by
-its idempotency key. A seed gives the same world again.
+which something happens, so hours take milliseconds. The store is a SQLite database in memory whose requests take
+time, are refused, or lose their answer after the commit. The far side fails, keeps its answers, and remembers each
+effect by its idempotency key. A seed gives the same world again.
 """
 
 import asyncio
@@ -50,6 +50,9 @@ PEOPLE = (Actor("api_key", "ada"), Actor("api_key", "bob"))
 TROUBLE_S = 20.0
 """How long a world is in trouble and its processes die; the last one lives on while everything works again."""
 
+STILL_MAX = 20_000
+"""Turns of the loop within one moment: many tasks take many, none needs so many."""
+
 HORIZON_S = 4 * 3600.0
 
 
@@ -76,10 +79,14 @@ class _Jumping(selectors.SelectSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             raise RuntimeError("nothing will ever happen again")
+        self._turns = 0 if timeout > 0 else self._turns + 1
+        if self._turns > STILL_MAX:
+            raise RuntimeError("somebody turns round and round, and time stands still")
         self._loop.now_s += max(0.0, timeout)
         return []
 
