@@ -195,7 +195,8 @@ class World:
                 self.trail = _read_trail(engine)
                 return ended
             finally:
-                _cancel_all(loop)
+                with contextlib.suppress(RuntimeError):
+                    _cancel_all(loop)
                 loop.close()
 
     async def _live(self, engine: Engine) -> list[Recorded]:
