@@ -141,6 +141,10 @@ class EmbeddedEngine:
         self._ready.put_nowait(_Entry(accepted.execution_id, fresh))
         self._held.add(accepted.execution_id)
 
+    def unsure(self) -> None:
+        """An acceptance failed in a way that may have committed it: then it is driven like any other."""
+        self._wakeups.unsure()
+
     def expect(self, execution_id: str) -> asyncio.Future[Status]:
         """A future of the terminal status; ask before the execution is submitted, and `forget` afterwards."""
         future: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
