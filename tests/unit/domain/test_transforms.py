@@ -80,7 +80,7 @@ def test_transforms_are_a_list_that_ends(whole: Any) -> None:
                 ".keySeparator",
                 "must be 1 to 5 characters without brackets, backslashes, $ and spaces",
             )
-            for separator in (1, "[", "\\", "$", " ", "------", ["."])
+            for separator in (1, "[", "\\", "$", " ", "------", ["."], 0, False, [], {})
         ),
         ({"operation": "pass", "over": 1}, ".over", A_PATH),
         ({"operation": "pass", "over": "a[*]"}, ".over", "has [*]: over leads through the items itself"),
