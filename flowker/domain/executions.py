@@ -157,7 +157,8 @@ class State:
 
     `context` is what conditions and templates see; `open` holds the nodes that are running or waiting; `taken` says
     of each decided edge whether it was taken, `unclear` names those whose condition could not be evaluated. The time
-    limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one.
+    limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one, `seen`
+    how many outcomes there were when its first attempt began.
     """
 
     context: dict[str, Any]
@@ -169,6 +170,7 @@ class State:
     limited_from: str = ""
     unclear: tuple[str, ...] = ()
     tried: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
 
     def copy(self) -> "State":
         return State(
@@ -181,6 +183,7 @@ class State:
             self.limited_from,
             self.unclear,
             self.tried,
+            self.seen,
         )
 
     @property

@@ -287,7 +287,7 @@ class EmbeddedEngine:
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
-            live.start_call(run, self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.state.context))
+            live.start_call(run, self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.context_of(run)))
 
     async def _next_events(self, live: Live) -> list[Event]:
         """Wait for a call to end, a wait to elapse, the time limit, or somebody who asks something."""
