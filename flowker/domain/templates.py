@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from flowker.domain.paths import MISSING, InvalidPath, Path, parse_path
+from flowker.domain.paths import MISSING, TEXT_LITERAL, InvalidPath, Path, parse_path
 
 Template = Callable[[Mapping[str, Any]], Any]
 """A compiled template: context in, value out; raises `RenderedTooLarge`."""
@@ -67,8 +67,9 @@ class Budget:
 
 _Render = Callable[[Mapping[str, Any], Budget], Any]
 
-# One character of an unclosed reference is looked at once: the text comes from a workflow's author.
-_REFERENCE = re.compile(r"\{\{([^{}]*+)\}\}")
+# One character of an unclosed reference is looked at once: the text comes from a workflow's author. A quoted key may
+# have braces, and ends before the next one begins.
+_REFERENCE = re.compile(rf"\{{\{{((?:\[\s*+{TEXT_LITERAL}\s*+\]|[^{{}}])*+)\}}\}}")
 
 
 def compile_template(value: Any) -> Template:

@@ -34,6 +34,7 @@ class Counted(str):
     """Counts how often its characters are gone through."""
 
     __slots__ = ("times",)
+    times: int
 
     def __iter__(self) -> Iterator[str]:
         self.times += 1
