@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +27,7 @@ from flowker.executors.breaker import Breakers
 from flowker.executors.client import Caller
 from flowker.executors.connectivity import Connectivity
 from flowker.http.contract import DocumentError
-from flowker.http.document import build_asgi, load
+from flowker.http.document import Described, build_asgi, describe, load
 from flowker.http.security import ApiKeys
 from flowker.logs import configure_logs
 from flowker.operations import (
@@ -150,7 +150,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
 
     handlers = bind(context, OPERATION_MODULES)
     asgi = build_asgi(
-        load(document_path()),
+        shipped_document(),
         handlers,
         keys=_keys(settings),
         lifespan=lifespan,
@@ -168,6 +168,12 @@ def document_path() -> Path:
     """The document: beside the package in an installed wheel, at the top of a checkout."""
     packaged = Path(str(files("flowker") / "flowker.yaml"))
     return packaged if packaged.exists() else packaged.parent.parent / "openapi" / "flowker.yaml"
+
+
+@cache
+def shipped_document() -> Described:
+    """The document as it was when this process first asked for it, however many services it builds."""
+    return describe(document_path())
 
 
 def check_document(path: Path) -> list[str]:

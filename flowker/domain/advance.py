@@ -5,6 +5,7 @@ the state that the process which wrote them had; `state.open` is then what is le
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flowker.domain.actions import ApprovalAction
@@ -143,7 +144,8 @@ def _spread(plan: Plan, state: State, node_id: str, at: str) -> None:
                 decided.append(edge.target)
             elif decision == "start" and state.error is None:
                 first = state.tried.get(edge.target, 0) + 1
-                state.open[edge.target] = Run(edge.target, first, first=first)
+                opened_at = state.opened.setdefault(edge.target, at)
+                state.open[edge.target] = Run(edge.target, first, first=first, opened_at=opened_at)
 
 
 def _postpone(state: State, event: Postponed) -> None:
@@ -153,7 +155,7 @@ def _postpone(state: State, event: Postponed) -> None:
     # Counted down where the attempt that was begun could not be made: it is made under its number later.
     _note_tried(state, {event.node_id: event.attempt - 1})
     if state.error is None:
-        state.open[event.node_id] = Run(event.node_id, event.attempt, event.not_before, run.first)
+        state.open[event.node_id] = replace(run, attempt=event.attempt, not_before=event.not_before)
 
 
 def _decide_approval(plan: Plan, state: State, event: Decided) -> None:

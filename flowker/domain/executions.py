@@ -137,13 +137,15 @@ Event = Accepted | Started | Settled | Postponed | Aborted | Cancelled | Reopene
 class Run:
     """Command: run this attempt (from 1) of a node, not before a time if one is given.
 
-    `first` is the attempt that the node's patience counts from: a retry by an operator renews it.
+    `first` is the attempt that the node's patience counts from: a retry by an operator renews it. `opened_at` is when
+    the node's turn came, in whichever attempt it is: what every attempt says alike is made of it.
     """
 
     node_id: str
     attempt: int = 1
     not_before: str | None = None
     first: int = 1
+    opened_at: str = field(default="", compare=False)
 
     @property
     def tries(self) -> int:
@@ -158,7 +160,7 @@ class State:
     `context` is what conditions and templates see; `open` holds the nodes that are running or waiting; `taken` says
     of each decided edge whether it was taken, `unclear` names those whose condition could not be evaluated. The time
     limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one, `seen`
-    how many outcomes there were when its first attempt began.
+    how many outcomes there were when its first attempt began, `opened` when each node's turn came first.
     """
 
     context: dict[str, Any]
@@ -171,6 +173,7 @@ class State:
     unclear: tuple[str, ...] = ()
     tried: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
+    opened: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> "State":
         return State(
@@ -184,6 +187,7 @@ class State:
             self.unclear,
             self.tried,
             self.seen,
+            dict(self.opened),
         )
 
     @property

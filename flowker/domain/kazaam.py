@@ -8,7 +8,6 @@ decided; the differences are listed in docs/mappings.md.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID, uuid3, uuid5
@@ -18,6 +17,7 @@ from flowker.domain.layouts import Layout, Moment
 from flowker.domain.paths import MISSING
 from flowker.domain.places import STEP_COST, Draft, Place, Spend, Unfit
 from flowker.domain.templates import Budget, RenderedTooLarge, as_text
+from flowker.domain.timestamps import parse_timestamp
 
 ITEM_COST = 16
 """What running an operation for an item costs, in characters of a rendering, whatever it does."""
@@ -27,9 +27,9 @@ UUID_CHARACTERS = 36
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """When values are made, and for what: the same `seed` gives the same UUIDs."""
+    """When values are made, as a timestamp, and for what: the same `seed` gives the same UUIDs."""
 
-    now: datetime
+    now: str
     seed: str
 
 
@@ -241,7 +241,7 @@ class Now:
     layout: Layout
 
     def make(self, _: Any, rendering: Rendering, __: Any) -> Any:
-        moment = rendering.occasion.now.astimezone(UTC).replace(tzinfo=None)
+        moment = parse_timestamp(rendering.occasion.now).replace(tzinfo=None)
         text = self.layout.format(Moment(moment.replace(microsecond=0), moment.microsecond * 1000))
         rendering.budget.spend(len(text))
         return text

@@ -43,7 +43,7 @@ def is_call(node: Node) -> bool:
 
 def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
     """Evaluate a built-in node; it takes no time and has no effect outside. `at` is the text of `now`."""
-    occasion = _occasion(context.get("execution", {}).get("id", ""), node.id, now)
+    occasion = _occasion(context.get("execution", {}).get("id", ""), node.id, at)
     result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None, occasion=occasion)
     if isinstance(result, Produced):
         return Outcome(node.id, "completed", result.output, attempts=run.attempt, executed_at=at)
@@ -140,7 +140,7 @@ class Steps:
         if way is None:
             return CallFailed("the configuration is unknown, not active or unreadable", retryable=False)
         try:
-            input_ = await prepare_input(call, context, _occasion(execution_id, node_id, self._clock.now()))
+            input_ = await prepare_input(call, context, _occasion(execution_id, node_id, run.opened_at))
         except MappingFailed as error:
             return CallFailed(str(error), retryable=False)
         return await self._send(
@@ -203,8 +203,8 @@ def _configuration_id(call: ExecutorCall) -> str:
     return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
 
 
-def _occasion(execution_id: str, node_id: str, now: datetime) -> Occasion:
-    """Each attempt of a node draws the same UUIDs: a call that is repeated carries them again."""
+def _occasion(execution_id: str, node_id: str, now: str) -> Occasion:
+    """Each attempt of a node has the same time and draws the same UUIDs: a repeated call carries them again."""
     return Occasion(now, f"{execution_id}:{node_id}")
 
 

@@ -7,6 +7,7 @@ of Connexion's internals that this touches has a test of its own in tests/unit/h
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.types import ASGIApp
 
 from flowker.http.compiler import compile_document
-from flowker.http.contract import DocumentError
+from flowker.http.contract import DocumentError, OperationContract
 from flowker.http.dispatcher import Dispatcher, Handler, misfits
 from flowker.http.edge import Edge
 from flowker.http.proxies import TrustedProxies
@@ -60,8 +61,23 @@ def load(path: Path) -> dict[str, Any]:
     return document
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A document that was checked and compiled, for any number of applications."""
+
+    specification: Specification31
+    contracts: Mapping[str, OperationContract]
+
+
+def describe(document: Path | Mapping[str, Any]) -> Described:
+    """Check and compile a document: most of what a start has to do. Raises `DocumentError`."""
+    described = load(document) if isinstance(document, Path) else _with_text_keys(document)
+    specification = Specification31(described)  # type: ignore[no-untyped-call]
+    return Described(specification, compile_document(described))
+
+
 def build_asgi(
-    document: Path | Mapping[str, Any],
+    document: Path | Mapping[str, Any] | Described,
     handlers: Mapping[str, Handler],
     *,
     keys: ApiKeys | None,
@@ -73,10 +89,8 @@ def build_asgi(
     Raises `DocumentError`, naming everything that is wrong, when document and handlers do not fit together. Without
     keys every operation is public.
     """
-    described = load(document) if isinstance(document, Path) else _with_text_keys(document)
-    specification = Specification31(described)  # type: ignore[no-untyped-call]
-    contracts = compile_document(described)
-    problems = misfits(contracts, handlers)
+    described = document if isinstance(document, Described) else describe(document)
+    problems = misfits(described.contracts, handlers)
     if problems:
         raise DocumentError("The document and its handlers do not fit:\n" + "\n".join(problems))
     proxies = [partial(TrustedProxies, networks=trusted_proxies)] if trusted_proxies else []
@@ -85,7 +99,8 @@ def build_asgi(
     options = {"resolver": Resolver(handlers.__getitem__), "pythonic_params": False}
     # AsyncApp.add_api would parse the document again, with the specification class that refuses 3.1. The base path
     # is empty whatever the document says under `servers`: a gateway may have one, this service does not.
-    app.middleware.apis.append(API(specification, base_path="", contracts=contracts, keys=keys, **options))
+    api = API(described.specification, base_path="", contracts=described.contracts, keys=keys, **options)
+    app.middleware.apis.append(api)
     # Connexion would build its layers at the first request, and only then find what does not fit.
     outermost, _ = app.middleware._build_middleware_stack()  # noqa: SLF001
     # The outermost layer itself: AsyncApp and its middleware would only pass every request on to it.

@@ -33,9 +33,9 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 
-from flowker.app import OPERATION_MODULES, bind, build, document_path
+from flowker.app import OPERATION_MODULES, bind, build, shipped_document
 from flowker.http.dispatcher import OPERATION, STATUS
-from flowker.http.document import build_asgi, load
+from flowker.http.document import build_asgi
 from flowker.http.security import ApiKeys
 from flowker.settings import Settings
 from flowker.storage.database import Store
@@ -475,12 +475,12 @@ class World:
     def _broken_asgi(self) -> Any:
         handlers = bind(self._service.context, OPERATION_MODULES)
         broken = {operation_id: _broken(handler) for operation_id, handler in handlers.items()}
-        return build_asgi(load(document_path()), broken, keys=ApiKeys([KEY]))
+        return build_asgi(shipped_document(), broken, keys=ApiKeys([KEY]))
 
     @cached_property
     def _overtaken_asgi(self) -> Any:
         context = replace(self._service.context, store=cast("Store", self._overtaken_store))
-        return build_asgi(load(document_path()), bind(context, OPERATION_MODULES), keys=ApiKeys([KEY]))
+        return build_asgi(shipped_document(), bind(context, OPERATION_MODULES), keys=ApiKeys([KEY]))
 
 
 def _broken(handler: Callable[..., Any]) -> Callable[..., Any]:

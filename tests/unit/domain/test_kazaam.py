@@ -2,7 +2,6 @@
 
 import uuid
 from copy import deepcopy
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from flowker.domain.kazaam import Occasion
 from flowker.domain.mappings import MappingFailed
 from flowker.domain.transforms import compile_transforms
 
-NOW = datetime(2026, 3, 17, 14, 35, 6, 250_000, tzinfo=UTC)
+NOW = "2026-03-17T14:35:06.250000Z"
 OCCASION = Occasion(NOW, "0190-execution:node")
 
 MESSAGE: dict[str, Any] = {
@@ -308,7 +307,7 @@ class TestUuid:
 
     def test_the_same_place_of_the_same_execution_has_the_same(self) -> None:
         """At whatever time: a call that is made again carries it again."""
-        again = Occasion(datetime(2027, 1, 1, tzinfo=UTC), OCCASION.seed)
+        again = Occasion("2027-01-01T00:00:00.000000Z", OCCASION.seed)
 
         assert run({}, operation("uuid", self.SPEC)) == run({}, operation("uuid", self.SPEC), occasion=again)
 

@@ -1,6 +1,5 @@
 """What a node begins with: the input, mapped and transformed."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from flowker.domain.preparing import (
     refuse_members,
 )
 
-OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
+OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 CONTEXT: dict[str, Any] = {"workflow": {"a": 1, "b": 2, "_webhook": {"path": "p"}}, "check": {"status": 200}}
 

@@ -1,6 +1,5 @@
 """Nodes that need nothing from outside."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +13,7 @@ from flowker.domain.nodes import Behaviour, Conditional, Trigger
 from flowker.domain.retries import RetryPolicy
 from flowker.domain.steps import Failed, Produced, Wait, run_builtin
 
-OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
+OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 
 def conditional(text: str) -> Conditional:

@@ -1,6 +1,5 @@
 """Lists of operations: what is taken when a workflow is saved, and what is refused by its place."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from flowker.domain.kazaam import Occasion
 from flowker.domain.specs import OPERATIONS
 from flowker.domain.transforms import OPERATIONS_MAX, compile_transforms
 
-OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
+OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 ANY = "must be one of " + ", ".join(OPERATIONS)
 ODD_SEPARATORS: list[Any] = [1, "[", "\\", "$", " ", "------", ["."], 0, False, [], {}]

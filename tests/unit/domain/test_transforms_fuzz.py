@@ -6,7 +6,6 @@
 import os
 import random
 from copy import deepcopy
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +18,7 @@ from flowker.domain.transforms import compile_transforms
 
 LISTS = 100_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 5_000
 
-OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
+OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 ROOTS = ["a", "b", "items", "unit price", "@type", "a\\.b", "$", '$["x.y"]']
 STEPS = [".a", ".b", ".items", "[0]", "[1]", "[*]", "[+]", "[-]", '["x.y"]']

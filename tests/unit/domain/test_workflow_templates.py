@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from flowker.engine.definitions import PROVIDERS_BY_EXECUTOR
 from flowker.executors.registry import EXECUTORS
 from flowker.jsonschema import Schema
 
-OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
+OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 HTTP = "11111111-0000-7000-8000-000000000001"
 TRACER = "11111111-0000-7000-8000-00000000000a"

@@ -390,4 +390,4 @@ async def test_a_heavy_turn_leaves_the_event_loop_to_others(bench: "Bench") -> N
         longest_s = max(longest_s, asyncio.get_running_loop().time() - before)
 
     assert running.result().row.status in {"completed", "failed"}
-    assert longest_s < 1
+    assert longest_s < 3

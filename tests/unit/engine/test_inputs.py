@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator, Mapping, ValuesView
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from flowker.domain.kazaam import Occasion
 from flowker.engine.inputs import is_large, map_output, prepare_input
 from flowker.executors.client import CallFailed, CallSucceeded
 
-OCCASION = Occasion(datetime(2026, 3, 17, 14, 35, tzinfo=UTC), "one:node")
+OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 MUCH = "x" * 20_000
 

@@ -44,6 +44,7 @@ async def test_money_goes_through_every_kind_of_mapping(bench: "Bench", draw: "D
             inputMapping=[{"source": "prepare", "target": "payment"}, {"source": "workflow.id", "target": "ids[0]"}],
             transforms=[
                 {"operation": "shift", "spec": {"value": "payment.amount", "at": "payment.at", "ids": "ids"}},
+                {"operation": "timestamp", "spec": {"sentAt": NOW}},
                 {"operation": "uuid", "spec": {"reference": {"version": 4}}},
             ],
             outputMapping=[
@@ -72,7 +73,10 @@ async def test_money_goes_through_every_kind_of_mapping(bench: "Bench", draw: "D
     first, repeated = arrived
     ended = recorded.events[-1]
     assert repeated == first
-    assert first.startswith('{"value":100.10,"at":"2026-03-17T14:35:00Z","ids":[12345678901234567890],"reference":"')
+    assert first.startswith(
+        '{"value":100.10,"at":"2026-03-17T14:35:00Z","ids":[12345678901234567890],"sentAt":"2026-03-17T14:35:00Z",'
+        '"reference":"'
+    )
     assert isinstance(ended, Settled)
     assert repr(ended.outcomes[-1].output) == repr(
         {

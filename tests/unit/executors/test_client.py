@@ -350,7 +350,7 @@ async def test_the_bound_counts_what_is_decompressed(caller: Caller, far_side: F
 
     assert isinstance(bomb, CallFailed)
     assert "larger" in bomb.message
-    assert took_s < 1
+    assert took_s < 5
     assert isinstance(small, CallSucceeded)
     assert small.output["body"] == "hello"
     assert broken == CallFailed("the response is broken or incomplete", retryable=True)

@@ -16,6 +16,7 @@ from flowker.storage import database
 from flowker.storage.database import Store, upgrade
 from flowker.storage.executions import Acceptance, Progress
 from flowker.storage.workflows import StoredWorkflow
+from tests.conftest import PostgresqlServer
 
 NOON = "2026-03-17T12:00:00.000000Z"
 ONE = "2026-03-17T13:00:00.000000Z"
@@ -71,14 +72,30 @@ async def store(url: str) -> AsyncIterator[Store]:
     await started.stop()
 
 
+@pytest.fixture(scope="session")
+def shared_postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    """A database that stays without rows, because whoever uses it rolls back."""
+    with postgresql_server.database() as url:
+        yield url
+
+
 @pytest.fixture
-def connection(url: str) -> Iterator[Connection]:
-    """The writer's kind of connection, inside a transaction."""
-    engine = database._engine(url, read_only=False)
-    with engine.connect() as opened, opened.begin():
-        if opened.dialect.name == "postgresql":
+def connection(database_kind: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """The writer's kind of connection, inside a transaction.
+
+    Making and dropping a PostgreSQL database takes longer than most tests. One that nobody else of the test looks at
+    need not be its own.
+    """
+    is_shared = database_kind == "postgresql" and "url" not in request.fixturenames
+    engine = database._engine(
+        request.getfixturevalue("shared_postgresql_url" if is_shared else "url"), read_only=False
+    )
+    with engine.connect() as opened, opened.begin() as transaction:
+        if database_kind == "postgresql":
             _undo_what_failed(opened)
         yield opened
+        if is_shared:
+            transaction.rollback()
     engine.dispose()
 
 
