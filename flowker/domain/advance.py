@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from flowker.domain.actions import ApprovalAction, SetOutputAction
+from flowker.domain.actions import ApprovalAction
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
+from flowker.domain.contexts import show
 from flowker.domain.executions import (
     TERMINAL,
     Aborted,
@@ -88,7 +89,9 @@ def _apply(plan: Plan, state: State, event: Event) -> None:
             if outcome.node_id in state.open:
                 _settle(plan, state, outcome, event.at)
     elif isinstance(event, Started):
-        _note_tried(state, {node_id: attempt for node_id, attempt in event.calls if node_id in state.open})
+        begun = {node_id: attempt for node_id, attempt in event.calls if node_id in state.open}
+        _note_tried(state, begun)
+        state.seen = {**dict.fromkeys(begun, len(state.outcomes)), **state.seen}
     elif isinstance(event, Postponed):
         _postpone(state, event)
     elif isinstance(event, Aborted):
@@ -120,10 +123,7 @@ def _note_outcome(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     state.outcomes[outcome.node_id] = outcome
     if _is_approval(plan, outcome.node_id):
         state.limited_from = at
-    if outcome.output is not None or outcome.status == "completed":
-        state.context[outcome.node_id] = outcome.output
-    if outcome.status == "completed" and isinstance(plan.nodes[outcome.node_id].behaviour, SetOutputAction):
-        state.context["output"] = outcome.output
+    show(plan, state.context, outcome)
 
 
 def _decide_edges(plan: Plan, state: State, node_id: str, outcome: Outcome | None) -> None:
@@ -254,7 +254,7 @@ def _reopen(plan: Plan, state: State, at: str) -> None:
 
     Edges that were decided by what completed, or by a failure that an `error` edge took over, stay as they are.
     """
-    state.error, state.status, state.limited_from = None, "running", at
+    state.error, state.status, state.limited_from, state.seen = None, "running", at, {}
     unclear, state.unclear = state.unclear, ()
     for outcome in [one for one in state.outcomes.values() if _is_forgotten(plan, state, one)]:
         _forget(plan, state, outcome)

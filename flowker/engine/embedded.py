@@ -168,13 +168,8 @@ class EmbeddedEngine:
                 raise _unavailable()
             self._held.add(execution_id)
             self._ready.put_nowait(_Entry(execution_id))
-        patience = asyncio.ensure_future(self._clock.sleep(INTERVENTION_WAIT_S))
-        waits: list[asyncio.Future[Any]] = [asked.answer, patience]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            patience.cancel()
-        if asked.answer.done():
+        done, _ = await asyncio.wait([asked.answer], timeout=INTERVENTION_WAIT_S)
+        if done:
             return asked.answer.result()
         if self._mailbox.withdraw(execution_id, asked):
             raise _unavailable()
@@ -332,7 +327,7 @@ class EmbeddedEngine:
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
-            attempt = self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.state.context)
+            attempt = self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.context_of(run))
             live.start_call(run, attempt, partial(self._lanes.leave, live.id, run.node_id))
 
     async def _next_events(self, live: Live) -> list[Event]:

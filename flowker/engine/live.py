@@ -1,7 +1,7 @@
 """An execution while it is in memory: its state, what it can do next, and the calls that are being made for it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ import structlog
 
 from flowker.domain.actions import LogAction
 from flowker.domain.advance import advance, is_limited
+from flowker.domain.contexts import context_of
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import (
     TERMINAL,
@@ -110,6 +111,10 @@ class Live:
         event = Started(at, tuple((run.node_id, run.attempt) for run in ready))
         self._advance(event)
         return event
+
+    def context_of(self, run: Run) -> Mapping[str, Any]:
+        """What a call that was announced sees."""
+        return context_of(self.plan, self.state, run.node_id)
 
     def start_call(self, run: Run, attempt: Coroutine[Any, Any, Event], ended: Callable[[], None]) -> None:
         """`ended` is told as soon as the attempt is over, in whatever way."""
