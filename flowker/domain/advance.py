@@ -228,7 +228,7 @@ def _fail(state: State, error: str) -> None:
 
 def _give_up_waits(plan: Plan, state: State, at: str) -> None:
     """What waits is given up; what runs may end, a further attempt whose time has come included."""
-    waiting = [node_id for node_id, run in state.open.items() if _waits(run, at)]
+    waiting = [node_id for node_id, run in state.open.items() if _waits(plan, state, run, at)]
     if any(_is_approval(plan, node_id) for node_id in waiting):
         # The time limit stood still. What runs has the whole of it, and is not cut off at once.
         state.limited_from = at
@@ -236,8 +236,12 @@ def _give_up_waits(plan: Plan, state: State, at: str) -> None:
         del state.open[node_id]
 
 
-def _waits(run: Run, at: str) -> bool:
-    return run.not_before is not None and run.not_before > at
+def _waits(plan: Plan, state: State, run: Run, at: str) -> bool:
+    """Whether a run waits for its time. A call that never began waits on, also where its time has come."""
+    if run.not_before is None:
+        return False
+    is_call = isinstance(plan.nodes[run.node_id].behaviour, ExecutorCall)
+    return run.not_before > at or (is_call and not state.has_begun(run.node_id))
 
 
 def _note_tried(state: State, attempts: Mapping[str, int]) -> None:

@@ -41,6 +41,14 @@ def is_call(node: Node) -> bool:
     return isinstance(node.behaviour, ExecutorCall)
 
 
+def configuration_id(node: Node) -> str:
+    """The configuration that a node calls through, of either kind; empty when it names none."""
+    call = node.behaviour
+    if not isinstance(call, ExecutorCall):
+        return ""
+    return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
+
+
 def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
     """Evaluate a built-in node; it takes no time and has no effect outside. `at` is the text of `now`."""
     occasion = _occasion(context.get("execution", {}).get("id", ""), node.id, at)
@@ -80,7 +88,7 @@ class Steps:
         call = node.behaviour
         if not isinstance(call, ExecutorCall):
             return None
-        open_s = self._breakers.admit(_configuration_id(call), run)
+        open_s = self._breakers.admit(configuration_id(node), run)
         if not open_s:
             return None
         self._tallies.held_off[call.executor_id] += 1
@@ -98,11 +106,11 @@ class Steps:
         behaviour = node.behaviour
         if not isinstance(behaviour, ExecutorCall):
             raise TypeError(f"node {node.id} makes no call")
-        self._breakers.begin(_configuration_id(behaviour), run)
+        self._breakers.begin(configuration_id(node), run)
         try:
             return await self._call(execution_id, node, behaviour, run, context)
         finally:
-            self._breakers.release(_configuration_id(behaviour), run)
+            self._breakers.release(configuration_id(node), run)
 
     async def _call(
         self, execution_id: str, node: Node, behaviour: ExecutorCall, run: Run, context: Mapping[str, Any]
@@ -196,11 +204,6 @@ class _Way:
     method: str
     path: str
     timeout_s: float | None
-
-
-def _configuration_id(call: ExecutorCall) -> str:
-    """The configuration that a call goes through, of either kind; empty when the node names none."""
-    return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
 
 
 def _occasion(execution_id: str, node_id: str, now: str) -> Occasion:
