@@ -24,8 +24,8 @@ from flowker.domain.errors import (
 )
 from flowker.domain.executions import Attempt, Outcome, Postponed
 from flowker.domain.interventions import Cancel, Decide, Retry
-from flowker.engine import embedded
-from flowker.engine.embedded import RECORD_RETRY_S
+from flowker.engine import driver
+from flowker.engine.driver import RECORD_RETRY_S
 from flowker.engine.records import Recorded, read_recorded
 from flowker.storage import executions
 from flowker.storage.database import Connection
@@ -556,7 +556,7 @@ class TestBounds:
         self, bench: "Bench", draw: "Draw", monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It was made, it is audited, and whoever made it hears of it; the outputs are not kept."""
-        monkeypatch.setattr(embedded, "JOURNAL_BYTES_MAX", 2_000)
+        monkeypatch.setattr(driver, "JOURNAL_BYTES_MAX", 2_000)
         nodes = [draw.trigger, draw.action("ask", "approval"), draw.action("out", "set_output", output="x" * 2_000)]
         workflow_id = await bench.save(nodes, draw.chain("t", "ask", "out"))
         execution_id = await _accept(bench, workflow_id)
@@ -580,7 +580,7 @@ class TestBounds:
         self, bench: "Bench", draw: "Draw", monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each retry is written down too: the journal ends a little above its bound."""
-        monkeypatch.setattr(embedded, "JOURNAL_BYTES_MAX", 2_000)
+        monkeypatch.setattr(driver, "JOURNAL_BYTES_MAX", 2_000)
         nodes = [draw.trigger, draw.action("out", "set_output", output="x" * 2_000)]
         execution_id = (await bench.run(await bench.save(nodes, draw.chain("t", "out")))).row.id
 

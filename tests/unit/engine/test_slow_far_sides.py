@@ -10,7 +10,7 @@ from aiohttp import web
 from flowker.domain.audit import SYSTEM
 from flowker.domain.interventions import Cancel
 from flowker.domain.timestamps import format_timestamp
-from flowker.engine.embedded import RECORD_RETRY_S
+from flowker.engine.driver import RECORD_RETRY_S
 from flowker.engine.lanes import LOOK_AFTER_S, PLACES_MIN
 from flowker.engine.records import Recorded
 from flowker.storage import executions
