@@ -9,6 +9,7 @@ from uuid_utils import uuid7
 
 from flowker import jsontext
 from flowker.domain.audit import Actor, AuditEvent
+from flowker.domain.errors import InternalError
 from flowker.domain.executions import Accepted
 from flowker.domain.journal import encode_event
 from flowker.domain.timestamps import format_timestamp
@@ -24,6 +25,10 @@ class Engine(Protocol):
     """What accepting needs of an engine."""
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None: ...
+
+    def unsure(self) -> None:
+        """An acceptance failed, and may have been committed all the same."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Accepting:
         self._tallies = tallies
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
-        """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
+        """Commit execution, input, key and audit event; raises InternalError when that failed."""
         accepted = Accepted(
             execution_id,
             submission.workflow_id,
@@ -59,7 +64,11 @@ class Accepting:
             submission.input,
         )
         payload = jsontext.encode(encode_event(accepted)[1])
-        verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
+        try:
+            verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
+        except InternalError:
+            self._engine.unsure()
+            raise
         if isinstance(verdict, KeySeen | WorkflowMoved):
             return verdict
         self._tallies.accepted += 1

@@ -5,12 +5,14 @@ waits is a row with the time to wake it. So a crash at any moment loses nothing:
 unfinished journal and goes on with what is open.
 
     submit, sweep, clock ──► ready queue ──► workers ──► drive: run in place ► record ► call ► wait ► …
+
+What a slow far side makes wait stands in line for a place (`flowker.engine.lanes`) and holds no worker meanwhile.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,10 +26,11 @@ from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions
+from flowker.engine.lanes import Lanes
 from flowker.engine.live import Live
 from flowker.engine.mailbox import Mailbox
 from flowker.engine.records import build_abortion, build_progress, read_extent, read_recorded
-from flowker.engine.steps import Steps
+from flowker.engine.steps import Steps, configuration_id
 from flowker.engine.tallies import Tallies
 from flowker.engine.wakeups import Wakeups
 from flowker.storage import executions
@@ -84,6 +87,8 @@ class EmbeddedEngine:
         self._held: set[str] = set()
         self._finished: dict[str, asyncio.Future[Status]] = {}
         self._mailbox = Mailbox()
+        self._lanes = Lanes(workers, self._wake)
+        self._called: asyncio.Queue[str] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -91,7 +96,7 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Start the workers, and take up every unfinished execution of the store."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._workers_max)]
-        self._keepers = self._wakeups.start()
+        self._keepers = [*self._wakeups.start(), asyncio.create_task(self._call_up())]
 
     async def stop(self) -> None:
         """Stop at a step boundary: calls in flight may end within the grace time, nothing new starts."""
@@ -117,6 +122,11 @@ class EmbeddedEngine:
         """Executions in memory that wait for a worker."""
         return self._ready.qsize()
 
+    @property
+    def calls_in_line(self) -> int:
+        """Calls that wait until others through the same configuration have ended."""
+        return self._lanes.in_line
+
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
         """Take up an execution that was just committed; without room for it the store keeps it for the sweep.
 
@@ -130,6 +140,10 @@ class EmbeddedEngine:
         fresh = _Fresh(accepted, definition, input_bytes) if input_bytes <= INPUT_KEPT_BYTES_MAX else None
         self._ready.put_nowait(_Entry(accepted.execution_id, fresh))
         self._held.add(accepted.execution_id)
+
+    def unsure(self) -> None:
+        """An acceptance failed in a way that may have committed it: then it is driven like any other."""
+        self._wakeups.unsure()
 
     def expect(self, execution_id: str) -> asyncio.Future[Status]:
         """A future of the terminal status; ask before the execution is submitted, and `forget` afterwards."""
@@ -154,13 +168,8 @@ class EmbeddedEngine:
                 raise _unavailable()
             self._held.add(execution_id)
             self._ready.put_nowait(_Entry(execution_id))
-        patience = asyncio.ensure_future(self._clock.sleep(INTERVENTION_WAIT_S))
-        waits: list[asyncio.Future[Any]] = [asked.answer, patience]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            patience.cancel()
-        if asked.answer.done():
+        done, _ = await asyncio.wait([asked.answer], timeout=INTERVENTION_WAIT_S)
+        if done:
             return asked.answer.result()
         if self._mailbox.withdraw(execution_id, asked):
             raise _unavailable()
@@ -175,14 +184,26 @@ class EmbeddedEngine:
             self._held.add(execution_id)
             await self._ready.put(_Entry(execution_id))
 
+    def _wake(self, execution_id: str) -> None:
+        """A place is kept for a call of this execution, which may be driven or wait in line as a row."""
+        self._mailbox.ring(execution_id)
+        self._called.put_nowait(execution_id)
+
+    async def _call_up(self) -> None:
+        while True:
+            await self._take_up(await self._called.get())
+
     async def _work(self) -> None:
         while (entry := await self._ready.get()) is not None:
             if not self._stopping:
                 await self._run(entry.execution_id, entry.fresh)
-            # What was asked while the last turn was being recorded.
-            while self._mailbox.holds(entry.execution_id) and not self._stopping:
+            # What was asked, or whose turn it became, while the last turn was being recorded.
+            while self._is_called(entry.execution_id) and not self._stopping:
                 await self._run(entry.execution_id, None)
             self._held.discard(entry.execution_id)
+
+    def _is_called(self, execution_id: str) -> bool:
+        return self._mailbox.holds(execution_id) or self._lanes.has_place(execution_id)
 
     async def _run(self, execution_id: str, fresh: "_Fresh | None") -> None:
         """Drive one execution; whatever goes wrong with it stays with it."""
@@ -199,17 +220,20 @@ class EmbeddedEngine:
     async def _take_turn(self, execution_id: str, fresh: "_Fresh | None") -> None:
         """Drive one execution; whoever asked something of it hears an answer, whatever goes wrong."""
         live: Live | None = None
+        in_line: Mapping[str, str] = {}
         refusal: FlowkerError = _unavailable()
         try:
             live = _begin(fresh) if fresh else await self._load(execution_id)
             if live is not None:
                 await self._drive(live)
+                in_line = live.in_line
         except ExecutionNotFound as error:
             refusal = error
             raise
         finally:
             for task in live.calls if live else ():
                 task.cancel()
+            self._lanes.keep_only(execution_id, in_line)
             for asked in live.asked if live else self._mailbox.take(execution_id):
                 asked.refuse(refusal)
 
@@ -239,11 +263,12 @@ class EmbeddedEngine:
             now = self._clock.now()
             events = await _aside(live, live.take_in, arrived, now, self._clock.now)
             events += await self._take_in_asked(live, now)
-            ready, held_off = await self._hold_off(live, now)
+            ready, held_off = await self._admit(live, now)
             events += held_off
             if ready:
                 events.append(live.announce_calls(ready, format_timestamp(now)))
-            parks = not live.calls and not live.ready_calls(now)
+            cut_off = self._stopping and bool(live.ready_calls(now))
+            parks = not live.calls and not ready and not cut_off
             if events or (parks and not live.is_end_recorded):
                 await self._record(live, events, arrived, parks=parks)
             live.answer_asked()
@@ -271,10 +296,16 @@ class EmbeddedEngine:
                 events += await _aside(live, live.take_in, [event], now, self._clock.now)
         return events
 
-    async def _hold_off(self, live: Live, now: datetime) -> tuple[list[Run], list[Event]]:
-        """The calls to make now, and what became of those whose far side is left alone for a while."""
+    async def _admit(self, live: Live, now: datetime) -> tuple[list[Run], list[Event]]:
+        """The calls to make now, and what became of those whose far side is left alone for a while.
+
+        The place comes first: the probe of a circuit breaker must not stand in line.
+        """
+        ready: list[Run] = []
         events: list[Event] = []
-        while ready := [] if self._stopping else live.ready_calls(now):
+        while not self._stopping:
+            live.in_line = {}
+            ready = [run for run in live.ready_calls(now) if self._has_place(live, run)]
             held_off = [
                 event
                 for run in ready
@@ -283,17 +314,29 @@ class EmbeddedEngine:
             if not held_off:
                 break
             events += await _aside(live, live.take_in, held_off, now, self._clock.now)
+        self._lanes.keep_only(live.id, live.under_way() | {run.node_id for run in ready} | live.in_line.keys())
         return ready, events
+
+    def _has_place(self, live: Live, run: Run) -> bool:
+        """Whether a call has a place; if not, it stands in line for one."""
+        through = configuration_id(live.plan.nodes[run.node_id])
+        if self._lanes.admit(live.id, run.node_id, through):
+            return True
+        live.in_line[run.node_id] = through
+        return False
 
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
-            live.start_call(run, self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.state.context))
+            attempt = self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.context_of(run))
+            live.start_call(run, attempt, partial(self._lanes.leave, live.id, run.node_id))
 
     async def _next_events(self, live: Live) -> list[Event]:
         """Wait for a call to end, a wait to elapse, the time limit, or somebody who asks something."""
         seconds = max(0.0, (live.wake_at() - self._clock.now()).total_seconds())
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
         bell = self._mailbox.bell(live.id)
+        if self._lanes.has_place(live.id, live.in_line):
+            self._mailbox.ring(live.id)
         try:
             waits: list[asyncio.Future[Any]] = [timer, bell, *live.calls]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -304,7 +347,7 @@ class EmbeddedEngine:
 
     async def _record(self, live: Live, events: list[Event], call_ends: list[Event], *, parks: bool) -> None:
         """Commit events and what the API tells of the execution; keeps trying while the store is away."""
-        wake_at = format_timestamp(live.wake_at()) if parks else None
+        wake_at = format_timestamp(self._wake_at(live)) if parks else None
         now = format_timestamp(self._clock.now())
         build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at, call_ends=call_ends)
         progress = await _aside(live, build, live.id, live.plan.nodes, live.state, events)
@@ -329,6 +372,11 @@ class EmbeddedEngine:
             self._tallies.ended[live.state.status] += 1
         elif parks:
             self._wakeups.wake_changed()
+
+    def _wake_at(self, live: Live) -> datetime:
+        """When a parked execution goes on; who stands in line looks by itself, in case nobody calls it."""
+        looks_s = [self._lanes.look_after_s(through) for through in live.in_line.values()]
+        return min([live.wake_at(), *(self._clock.now() + timedelta(seconds=look_s) for look_s in looks_s)])
 
     async def _break(self, execution_id: str) -> None:
         """End an execution that cannot be driven, alone and for good; its story is in the log."""
