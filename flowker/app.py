@@ -43,8 +43,17 @@ from flowker.operations import (
 )
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage import keys
 from flowker.storage.audit_verification import Verifier
-from flowker.storage.database import DatabaseUnusable, EngineLock, Store, upgrade, vault_beside
+from flowker.storage.database import (
+    DatabaseUnusable,
+    EngineLock,
+    Store,
+    has_files,
+    path_beside,
+    upgrade,
+    vault_beside,
+)
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
@@ -125,6 +134,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         await _acquire(lock)
         try:
             await asyncio.to_thread(upgrade, settings.database_url, vault)
+            await asyncio.to_thread(_check_keys, settings)
         except BaseException:
             lock.release()
             raise
@@ -162,6 +172,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
 def open_vault(settings: Settings) -> Vault:
     """The vault with the keys of the settings, else with those beside the database."""
     return Vault(lambda: settings.secret_keys) if settings.secret_key else vault_beside(settings.database_url)
+
+
+def _check_keys(settings: Settings) -> None:
+    """Raise `KeysUnusable` at the start, rather than with the first secret."""
+    if not settings.secret_key and has_files(settings.database_url):
+        keys.check(path_beside(settings.database_url, keys.SUFFIX))
 
 
 def document_path() -> Path:
