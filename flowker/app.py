@@ -44,8 +44,9 @@ from flowker.operations import (
 )
 from flowker.operations.context import Context
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage import keys
 from flowker.storage.audit_verification import Verifier
-from flowker.storage.database import EngineLock, Store, upgrade, vault_beside
+from flowker.storage.database import EngineLock, Store, has_files, path_beside, upgrade, vault_beside
 from flowker.storage.vault import Vault
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
@@ -108,7 +109,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         grace_s=settings.shutdown_grace_seconds,
         shared=lock.may_be_lost,
     )
-    tenure = Tenure(lock, engine, partial(upgrade, settings.database_url, vault), clock)
+    tenure = Tenure(lock, engine, partial(_prepare, settings, vault), clock)
     refusals = Refusals(store, clock)
     context = Context(
         store=store,
@@ -164,6 +165,13 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
 def open_vault(settings: Settings) -> Vault:
     """The vault with the keys of the settings, else with those beside the database."""
     return Vault(lambda: settings.secret_keys) if settings.secret_key else vault_beside(settings.database_url)
+
+
+def _prepare(settings: Settings, vault: Vault) -> None:
+    """Bring the store up to this version. Raise `KeysUnusable` at the start, rather than with the first secret."""
+    upgrade(settings.database_url, vault)
+    if not settings.secret_key and has_files(settings.database_url):
+        keys.check(path_beside(settings.database_url, keys.SUFFIX))
 
 
 def document_path() -> Path:

@@ -60,9 +60,22 @@ def decode_strict(data: bytes) -> Any:
         raise
     except ValueError:
         raise MalformedJson("it is not JSON") from None
-    _refuse_deep_nesting(data, value)
+    if nests_over(DEPTH_MAX, data, value):
+        raise MalformedJson(f"it is nested over {DEPTH_MAX} levels")
     _refuse_lone_surrogates(data, value)
     return value
+
+
+def nests_over(levels: int, data: bytes, value: Any) -> bool:
+    """Whether the value of this text has more levels of containers than that."""
+    if data.count(b"[") + data.count(b"{") <= levels:
+        return False
+    level = [value]
+    for _ in range(levels):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return False
+    return True
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,17 +114,6 @@ _strict_decoder = json.JSONDecoder(
     parse_constant=_refuse_constant,
     object_pairs_hook=_unique_pairs,
 )
-
-
-def _refuse_deep_nesting(data: bytes, value: Any) -> None:
-    if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
-        return
-    level = [value]
-    for _ in range(DEPTH_MAX):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
-    raise MalformedJson(f"it is nested over {DEPTH_MAX} levels")
 
 
 def _children(value: Any) -> list[Any]:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from flowker.domain.actions import ApprovalAction, SetOutputAction
+from flowker.domain.actions import ApprovalAction
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
+from flowker.domain.contexts import show
 from flowker.domain.executions import (
     TERMINAL,
     Aborted,
@@ -88,7 +89,9 @@ def _apply(plan: Plan, state: State, event: Event) -> None:
             if outcome.node_id in state.open:
                 _settle(plan, state, outcome, event.at)
     elif isinstance(event, Started):
-        _note_tried(state, {node_id: attempt for node_id, attempt in event.calls if node_id in state.open})
+        begun = {node_id: attempt for node_id, attempt in event.calls if node_id in state.open}
+        _note_tried(state, begun)
+        state.seen = {**dict.fromkeys(begun, len(state.outcomes)), **state.seen}
     elif isinstance(event, Postponed):
         _postpone(state, event)
     elif isinstance(event, Aborted):
@@ -120,10 +123,7 @@ def _note_outcome(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     state.outcomes[outcome.node_id] = outcome
     if _is_approval(plan, outcome.node_id):
         state.limited_from = at
-    if outcome.output is not None or outcome.status == "completed":
-        state.context[outcome.node_id] = outcome.output
-    if outcome.status == "completed" and isinstance(plan.nodes[outcome.node_id].behaviour, SetOutputAction):
-        state.context["output"] = outcome.output
+    show(plan, state.context, outcome)
 
 
 def _decide_edges(plan: Plan, state: State, node_id: str, outcome: Outcome | None) -> None:
@@ -228,7 +228,7 @@ def _fail(state: State, error: str) -> None:
 
 def _give_up_waits(plan: Plan, state: State, at: str) -> None:
     """What waits is given up; what runs may end, a further attempt whose time has come included."""
-    waiting = [node_id for node_id, run in state.open.items() if _waits(run, at)]
+    waiting = [node_id for node_id, run in state.open.items() if _waits(plan, state, run, at)]
     if any(_is_approval(plan, node_id) for node_id in waiting):
         # The time limit stood still. What runs has the whole of it, and is not cut off at once.
         state.limited_from = at
@@ -236,8 +236,12 @@ def _give_up_waits(plan: Plan, state: State, at: str) -> None:
         del state.open[node_id]
 
 
-def _waits(run: Run, at: str) -> bool:
-    return run.not_before is not None and run.not_before > at
+def _waits(plan: Plan, state: State, run: Run, at: str) -> bool:
+    """Whether a run waits for its time. A call that never began waits on, also where its time has come."""
+    if run.not_before is None:
+        return False
+    is_call = isinstance(plan.nodes[run.node_id].behaviour, ExecutorCall)
+    return run.not_before > at or (is_call and not state.has_begun(run.node_id))
 
 
 def _note_tried(state: State, attempts: Mapping[str, int]) -> None:
@@ -250,7 +254,7 @@ def _reopen(plan: Plan, state: State, at: str) -> None:
 
     Edges that were decided by what completed, or by a failure that an `error` edge took over, stay as they are.
     """
-    state.error, state.status, state.limited_from = None, "running", at
+    state.error, state.status, state.limited_from, state.seen = None, "running", at, {}
     unclear, state.unclear = state.unclear, ()
     for outcome in [one for one in state.outcomes.values() if _is_forgotten(plan, state, one)]:
         _forget(plan, state, outcome)

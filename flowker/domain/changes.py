@@ -5,7 +5,7 @@ something is put beside it or taken out of it; anything else that is no text doe
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -36,10 +36,15 @@ class RemoveCharacters:
     """Takes out each of these characters, wherever it is."""
 
     characters: str
+    _table: Mapping[int, None] = field(init=False, repr=False, compare=False)
+    """Made once: a list may have as many texts as a megabyte has room for."""
     numbers_too = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_table", dict.fromkeys(map(ord, self.characters)))
+
     def of_text(self, text: str) -> str:
-        return text.translate(dict.fromkeys(map(ord, self.characters)))
+        return text.translate(self._table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,8 +159,8 @@ class State:
 
     `context` is what conditions and templates see; `open` holds the nodes that are running or waiting; `taken` says
     of each decided edge whether it was taken, `unclear` names those whose condition could not be evaluated. The time
-    limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one,
-    `opened` when each node's turn came first.
+    limit counts from `limited_from`. `tried` is the number of the last attempt of each node that began one, `seen`
+    how many outcomes there were when its first attempt began, `opened` when each node's turn came first.
     """
 
     context: dict[str, Any]
@@ -172,6 +172,7 @@ class State:
     limited_from: str = ""
     unclear: tuple[str, ...] = ()
     tried: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> "State":
@@ -185,6 +186,7 @@ class State:
             self.limited_from,
             self.unclear,
             self.tried,
+            self.seen,
             dict(self.opened),
         )
 

@@ -15,7 +15,7 @@ from uuid import UUID, uuid3, uuid5
 from flowker.domain.changes import TextChange, change_value
 from flowker.domain.layouts import Layout, Moment
 from flowker.domain.paths import MISSING
-from flowker.domain.places import Draft, Place, Unfit
+from flowker.domain.places import STEP_COST, Draft, Place, Spend, Unfit
 from flowker.domain.templates import Budget, RenderedTooLarge, as_text
 from flowker.domain.timestamps import parse_timestamp
 
@@ -166,9 +166,12 @@ class FirstOf:
     ignored: tuple[Any, ...] = ()
 
     def make(self, data: Any, rendering: Rendering, _: Any) -> Any:
+        spend = rendering.budget.spend
         for source in self.sources:
             value = _read(source, data, rendering, required=False)
-            if value is not MISSING and value is not None and not any(_same(value, one) for one in self.ignored):
+            if value is MISSING or value is None:
+                continue
+            if not any(_same(value, one, spend) for one in self.ignored):
                 return value
         return MISSING
 
@@ -289,12 +292,14 @@ def _name_of(name: Name, data: Any, rendering: Rendering) -> str:
     return name.default
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any, spend: Spend) -> bool:
     """Whether two JSON values are equal; true is not 1, which Python thinks it is."""
+    spend(STEP_COST)
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        spend(len(other))
+        return one.keys() == other.keys() and all(_same(one[key], other[key], spend) for key in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(_same(*pair, spend) for pair in zip(one, other, strict=True))
     return bool(one == other)

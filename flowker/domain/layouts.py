@@ -47,7 +47,8 @@ class Layout:
 
     def format(self, moment: Moment) -> str:
         if self.text == UNIX:
-            return str(_whole_seconds(moment.local - timedelta(seconds=moment.offset_s) - _EPOCH))
+            # Not the local time in UTC, which may lie before the first year or after the last.
+            return str(_whole_seconds(moment.local - _EPOCH) - moment.offset_s)
         return "".join(_write(piece, moment) if position % 2 else piece for position, piece in enumerate(self.pieces))
 
     def parse(self, text: str) -> Moment:

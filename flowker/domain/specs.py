@@ -106,8 +106,8 @@ def _compile_coalesce(spec: Spec, options: Options, place: str) -> Operation:
     if options.required:
         raise InvalidMapping(place.removesuffix(".spec"), "cannot be required: coalesce takes what is there")
     ignored = spec.get("ignore", [])
-    if not isinstance(ignored, list):
-        raise InvalidMapping(f"{place}.ignore", "must be a list of values")
+    if not isinstance(ignored, list) or len(ignored) > ENTRIES_MAX:
+        raise InvalidMapping(f"{place}.ignore", f"must be a list of at most {ENTRIES_MAX} values")
     writes = []
     for path, sources in spec.items():
         if path == "ignore":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from flowker.domain.paths import MISSING, InvalidPath, Path, parse_path
+from flowker.domain.paths import MISSING, TEXT_LITERAL, InvalidPath, Path, parse_path
 
 Template = Callable[[Mapping[str, Any]], Any]
 """A compiled template: context in, value out; raises `RenderedTooLarge`."""
@@ -43,16 +43,19 @@ class Budget:
 
     def spend_on(self, value: Any) -> None:
         """Spend what the value takes as text, about; ends early for one that is too large or too deep."""
+        if type(value) in _SCALARS:
+            self.spend(len(_as_json(value)))
+            return
         pending = [(value, 1)]
         while pending:
             one, depth = pending.pop()
-            if not isinstance(one, Mapping | list):
-                self.spend(len(_as_json(one)))
-                continue
             if depth > RENDERED_DEPTH_MAX:
                 raise RenderedTooLarge(f"what is rendered is nested over {RENDERED_DEPTH_MAX} levels")
+            children = one.values() if isinstance(one, Mapping) else one
             self.spend(1 + len(one) + (sum(map(len, one)) if isinstance(one, Mapping) else 0))
-            pending.extend((child, depth + 1) for child in (one.values() if isinstance(one, Mapping) else one))
+            # All scalars of a container at once: this is most of what mappings and templates take.
+            self.spend(sum([len(_scalar_text(child)) for child in children if type(child) in _SCALARS]))
+            pending.extend([(child, depth + 1) for child in children if type(child) not in _SCALARS])
 
     def read(self, path: Path, context: Mapping[str, Any]) -> Any:
         """What the path leads to, or `MISSING`; each item that `[*]` looks at costs as much as a character."""
@@ -64,8 +67,9 @@ class Budget:
 
 _Render = Callable[[Mapping[str, Any], Budget], Any]
 
-# One character of an unclosed reference is looked at once: the text comes from a workflow's author.
-_REFERENCE = re.compile(r"\{\{([^{}]*+)\}\}")
+# One character of an unclosed reference is looked at once: the text comes from a workflow's author. A quoted key may
+# have braces, and ends before the next one begins.
+_REFERENCE = re.compile(rf"\{{\{{((?:\[\s*+{TEXT_LITERAL}\s*+\]|[^{{}}])*+)\}}\}}")
 
 
 def compile_template(value: Any) -> Template:
@@ -129,6 +133,10 @@ def _as_json(value: Any) -> str:
         return "{" + ",".join([f"{_quote(key)}:{_as_json(member)}" for key, member in value.items()]) + "}"
     if isinstance(value, list):
         return "[" + ",".join([_as_json(element) for element in value]) + "]"
+    return _scalar_text(value)
+
+
+def _scalar_text(value: Any) -> str:
     return _quote(value) if isinstance(value, str) else _scalar_as_json(value)
 
 
@@ -143,6 +151,8 @@ def _scalar_as_json(value: Any) -> str:
 
 
 _quote = json.encoder.encode_basestring
+
+_SCALARS = frozenset({str, int, bool, type(None), Decimal, float})
 
 _PLAIN_DIGITS_MAX = 400
 """An amount is written without an exponent up to this many digits; 1E+999999999 must not fill the memory."""

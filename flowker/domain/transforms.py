@@ -5,6 +5,7 @@ compiles fails for one reason only when it runs: for what the data do not have, 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from flowker.domain.templates import RenderedTooLarge
 OPERATIONS_MAX = 50
 
 SEPARATOR_CHARACTERS_MAX = 5
+
+_UNSAID: Sequence[Any] = (None, "")
 
 _MEMBERS = ("operation", "spec", "over", "require", "required", "inplace", "keySeparator")
 
@@ -70,7 +73,9 @@ def _options(entry: Spec, place: str) -> Options:
     for member in ("require", "required", "inplace"):
         if not isinstance(entry.get(member, False), bool):
             raise InvalidMapping(f"{place}.{member}", "must be true or false")
-    separator = entry.get("keySeparator") or "."
+    separator = entry.get("keySeparator")
+    # Kazaam takes an empty one for none; editors write it.
+    separator = "." if separator in _UNSAID else separator
     if not isinstance(separator, str) or not re.fullmatch(
         rf"[^\[\]\\$\s]{{1,{SEPARATOR_CHARACTERS_MAX}}}", separator
     ):

@@ -29,6 +29,10 @@ class Engine(Protocol):
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None: ...
 
+    def unsure(self) -> None:
+        """An acceptance failed, and may have been committed all the same."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -54,7 +58,7 @@ class Accepting:
         self._tallies = tallies
 
     async def accept(self, submission: Submission, execution_id: str) -> Accepted | KeySeen | WorkflowMoved:
-        """Commit execution, input, key and audit event; raises InternalError when nothing was recorded."""
+        """Commit execution, input, key and audit event; raises InternalError when that failed."""
         if self._engine.stands_by:
             raise InternalError(headers={"Retry-After": "1"})
         accepted = Accepted(
@@ -65,7 +69,11 @@ class Accepting:
             submission.input,
         )
         payload = jsontext.encode(encode_event(accepted)[1])
-        verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
+        try:
+            verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
+        except InternalError:
+            self._engine.unsure()
+            raise
         if isinstance(verdict, KeySeen | WorkflowMoved):
             return verdict
         self._tallies.accepted += 1

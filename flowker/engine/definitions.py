@@ -62,10 +62,13 @@ def _check(
 def _check_static_input(node: Node, where: str) -> None:
     call = node.behaviour
     # In a sketch a call may have no executor that could judge.
-    if isinstance(call, ExecutorCall) and call.static_input and call.executor_id:
-        violations = EXECUTORS[call.executor_id].input.violations(call.static_input)
+    if isinstance(call, ExecutorCall) and call.executor_id:
+        executor = EXECUTORS[call.executor_id]
+        violations = executor.input.violations(call.static_input)
         # What is missing may come from the workflow's input.
         wrong = fields((one for one in violations if one.keyword != "required"), where)
+        foreseen = executor.foresee(call.path or "", call.static_input)
+        wrong = wrong or {f"{where}.{member}": f"refuses every call: {reason}" for member, reason in foreseen.items()}
         if wrong:
             raise InvalidNodeData(fields=wrong)
 

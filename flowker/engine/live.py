@@ -1,7 +1,7 @@
 """An execution while it is in memory: its state, what it can do next, and the calls that are being made for it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ import structlog
 
 from flowker.domain.actions import LogAction
 from flowker.domain.advance import advance, is_limited
+from flowker.domain.contexts import context_of
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import (
     TERMINAL,
@@ -44,7 +45,8 @@ class Live:
     """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way.
 
     `journal_bytes`, the state `recorded` and whether its end is recorded tell what the store has of it. `asked` is
-    what people asked of it and hear when it is recorded.
+    what people asked of it and hear when it is recorded. `in_line` are the nodes whose calls wait for a place, and
+    the configurations that they go through.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Live:
     timeout_s: int
     journal_bytes: int = 0
     is_end_recorded: bool = False
+    in_line: dict[str, str] = field(default_factory=dict)
     calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     recorded: State = field(init=False)
@@ -109,16 +112,26 @@ class Live:
         self._advance(event)
         return event
 
-    def start_call(self, run: Run, attempt: Coroutine[Any, Any, Event]) -> None:
-        self.calls[asyncio.create_task(attempt)] = run
+    def context_of(self, run: Run) -> Mapping[str, Any]:
+        """What a call that was announced sees."""
+        return context_of(self.plan, self.state, run.node_id)
+
+    def start_call(self, run: Run, attempt: Coroutine[Any, Any, Event], ended: Callable[[], None]) -> None:
+        """`ended` is told as soon as the attempt is over, in whatever way."""
+        task = asyncio.create_task(attempt)
+        task.add_done_callback(lambda _: ended())
+        self.calls[task] = run
+
+    def under_way(self) -> set[str]:
+        return {run.node_id for run in self.calls.values()}
 
     def wake_at(self) -> datetime:
-        """When the next wait ends, at the latest the time limit."""
-        under_way = self._under_way()
+        """When the next wait ends, at the latest the time limit. Who stands in line waits for no time any more."""
+        under_way = self.under_way()
         waits = [
             parse_timestamp(run.not_before)
             for run in self.state.open.values()
-            if run.not_before and run.node_id not in under_way
+            if run.not_before and run.node_id not in under_way and run.node_id not in self.in_line
         ]
         return min([*waits, self.deadline])
 
@@ -182,12 +195,9 @@ class Live:
         if isinstance(behaviour, LogAction):
             getattr(log, behaviour.level)("workflow logged", execution_id=self.id, node_id=run.node_id)
 
-    def _under_way(self) -> set[str]:
-        return {run.node_id for run in self.calls.values()}
-
     def _ready(self, at: str) -> list[Run]:
         """The open runs whose time has come and which are not under way."""
-        under_way = self._under_way()
+        under_way = self.under_way()
         return [
             run
             for run in self.state.open.values()

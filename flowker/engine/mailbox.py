@@ -36,10 +36,14 @@ class Mailbox:
     def put(self, execution_id: str, intervention: Intervention) -> Asked:
         asked = Asked(intervention)
         self._asked.setdefault(execution_id, []).append(asked)
+        self.ring(execution_id)
+        return asked
+
+    def ring(self, execution_id: str) -> None:
+        """Ring the bell of an execution, if it has one: something else than a wish is there for it."""
         bell = self._bells.pop(execution_id, None)
         if bell is not None and not bell.done():
             bell.set_result(None)
-        return asked
 
     def holds(self, execution_id: str) -> bool:
         return execution_id in self._asked

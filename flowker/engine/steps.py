@@ -18,19 +18,15 @@ from flowker.domain.retries import delay_s
 from flowker.domain.steps import Produced, Wait, run_builtin
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
+from flowker.engine.inputs import map_output, prepare_input
 from flowker.engine.tallies import Tallies
 from flowker.executors.breaker import Breakers
-from flowker.executors.client import Call, Caller, CallFailed, CallResult, CallSucceeded, ProviderConfiguration
-from flowker.executors.registry import EXECUTORS
-from flowker.jsonschema import fields
+from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
 from flowker.storage import executor_configurations, provider_configurations
 from flowker.storage.database import Store
 from flowker.storage.vault import SecretUnreadable, Vault
 
 log = structlog.get_logger("flowker.engine")
-
-FAULT_CHARACTERS_MAX = 1_000
-"""Enough to name what is wrong with an input, at whatever depth."""
 
 STORE_RETRY_S = 1.0
 """How long a call waits for a store that is away, before it is tried again."""
@@ -43,6 +39,14 @@ The least is for clocks that do not run quite alike."""
 def is_call(node: Node) -> bool:
     """Whether running the node reaches outside of this process."""
     return isinstance(node.behaviour, ExecutorCall)
+
+
+def configuration_id(node: Node) -> str:
+    """The configuration that a node calls through, of either kind; empty when it names none."""
+    call = node.behaviour
+    if not isinstance(call, ExecutorCall):
+        return ""
+    return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
 
 
 def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
@@ -84,7 +88,7 @@ class Steps:
         call = node.behaviour
         if not isinstance(call, ExecutorCall):
             return None
-        open_s = self._breakers.admit(_configuration_id(call), run)
+        open_s = self._breakers.admit(configuration_id(node), run)
         if not open_s:
             return None
         self._tallies.held_off[call.executor_id] += 1
@@ -102,11 +106,11 @@ class Steps:
         behaviour = node.behaviour
         if not isinstance(behaviour, ExecutorCall):
             raise TypeError(f"node {node.id} makes no call")
-        self._breakers.begin(_configuration_id(behaviour), run)
+        self._breakers.begin(configuration_id(node), run)
         try:
             return await self._call(execution_id, node, behaviour, run, context)
         finally:
-            self._breakers.release(_configuration_id(behaviour), run)
+            self._breakers.release(configuration_id(node), run)
 
     async def _call(
         self, execution_id: str, node: Node, behaviour: ExecutorCall, run: Run, context: Mapping[str, Any]
@@ -128,7 +132,7 @@ class Steps:
                 self._tallies.retries[behaviour.executor_id] += 1
                 made = _attempt(run, result, started, ended)
                 return Postponed(node.id, format_timestamp(ended + timedelta(seconds=wait_s)), run.attempt + 1, made)
-        mapped = _map_output(behaviour, result)
+        mapped = await map_output(behaviour, result)
         outcome = _outcome(node.id, run, mapped, started, ended, _status_code(result))
         return Settled(format_timestamp(ended), (outcome,))
 
@@ -144,12 +148,9 @@ class Steps:
         if way is None:
             return CallFailed("the configuration is unknown, not active or unreadable", retryable=False)
         try:
-            input_ = _input_of(call, context, _occasion(execution_id, node_id, run.opened_at))
+            input_ = await prepare_input(call, context, _occasion(execution_id, node_id, run.opened_at))
         except MappingFailed as error:
             return CallFailed(str(error), retryable=False)
-        misfit = _misfit(call, input_) if call.validate_input else None
-        if misfit is not None:
-            return CallFailed(f"the input does not fit the executor: {misfit}", retryable=False)
         return await self._send(
             run,
             Call(
@@ -205,44 +206,9 @@ class _Way:
     timeout_s: float | None
 
 
-def _configuration_id(call: ExecutorCall) -> str:
-    """The configuration that a call goes through, of either kind; empty when the node names none."""
-    return call.endpoint.configuration_id if call.endpoint else call.provider_configuration_id or ""
-
-
 def _occasion(execution_id: str, node_id: str, now: str) -> Occasion:
     """Each attempt of a node has the same time and draws the same UUIDs: a repeated call carries them again."""
     return Occasion(now, f"{execution_id}:{node_id}")
-
-
-def _input_of(call: ExecutorCall, context: Mapping[str, Any], occasion: Occasion) -> dict[str, Any]:
-    """What mapping and transforms make of the context; what the node says itself goes before it."""
-    given = call.preparation.apply(context, occasion)
-    if not isinstance(given, Mapping):
-        raise MappingFailed("transforms: what they make is no object, which the input of a call has to be")
-    return {**given, **call.static_input}
-
-
-def _map_output(call: ExecutorCall, result: CallResult) -> CallResult:
-    """The node's output. When the answer does not have what is mapped, the node fails with the answer kept.
-
-    The call was made: it is not made again for that.
-    """
-    if call.output_mapping is None or not isinstance(result, CallSucceeded):
-        return result
-    try:
-        return CallSucceeded(call.output_mapping.apply(result.output))
-    except MappingFailed as error:
-        return CallFailed(
-            f"the call succeeded, but not what is made of its answer: {error}", False, output=result.output
-        )
-
-
-def _misfit(call: ExecutorCall, input_: Mapping[str, Any]) -> str | None:
-    """The first thing that is wrong with an input: to find all of them in a megabyte would hold up everybody else."""
-    violations = EXECUTORS[call.executor_id].input.violations(input_, thorough=False)
-    told = [f"{field} {reason}" for field, reason in fields(violations, "input").items()]
-    return told[0][:FAULT_CHARACTERS_MAX] if told else None
 
 
 def _outcome(

@@ -40,6 +40,7 @@ class Wakeups:
         self._take_up = take_up
         self._shared = shared
         self._left_in_store = asyncio.Event()
+        self._unsure = False
         self._earlier_wake = asyncio.Event()
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -50,6 +51,10 @@ class Wakeups:
     def left_in_store(self) -> None:
         """An unfinished execution is in nobody's hands."""
         self._left_in_store.set()
+
+    def unsure(self) -> None:
+        """An execution may be stored that nobody drives: look with the next turn of the clock, once for many."""
+        self._unsure = True
 
     def wake_changed(self) -> None:
         """An execution was parked; its time may be the earliest."""
@@ -79,6 +84,9 @@ class Wakeups:
     async def _keep_time(self) -> None:
         while True:
             self._earlier_wake.clear()
+            if self._unsure:
+                self._unsure = False
+                self._left_in_store.set()
             try:
                 seconds = await self._wake_due()
             except Exception as error:  # noqa: BLE001 - without this task nothing that waits goes on

@@ -6,13 +6,22 @@ become what they say, and the rest is the body.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flowker.executors import authentication
 from flowker.executors.authentication import read_credentials
 from flowker.executors.calls import Call, OutgoingRequest
-from flowker.executors.refusals import CallRefused
-from flowker.executors.requests import encode_json, headers_of, join_url, probe_of, query_of, request_of, segment
+from flowker.executors.refusals import CallRefused, faults_of
+from flowker.executors.requests import (
+    encode_json,
+    input_headers_of,
+    join_url,
+    probe_of,
+    query_of,
+    request_of,
+    segment,
+)
 from flowker.executors.shapes import BASE_URL, HEADERS, TIMEOUT_SECONDS, Shape, document
 
 CONFIG_SCHEMA: Shape = document(
@@ -64,8 +73,28 @@ def prepare(call: Call) -> OutgoingRequest:
         join_url(config.get("base_url"), path, query),
         credentials,
         body=_encode_body(call.method, input_),
-        headers=headers_of(input_.get("headers"), "headers of the input"),
+        headers=input_headers_of(input_.get("headers")),
     )
+
+
+def foresee(path: str, input_: Mapping[str, Any]) -> dict[str, str]:
+    """What of a node's own path and members refuses each of its calls, whatever else the input will have."""
+    names = set(_PARAMETER.findall(path))
+    of_path = {name: partial(_parameter, input_, name) for name in names & input_.keys()}
+    faults = faults_of(of_path)
+    known = {name: read() for name, read in of_path.items() if name not in faults}
+    filled = _PARAMETER.sub(lambda parameter: known.get(parameter[1], "any"), path)
+    left = {name: input_.get(name) for name in ("query", "headers") if name not in names}
+    return faults | faults_of(
+        {
+            "path": lambda: join_url(_ANY_BASE_URL, filled, []),
+            "query": lambda: query_of(left.get("query")),
+            "headers": lambda: input_headers_of(left.get("headers")),
+        }
+    )
+
+
+_ANY_BASE_URL = "https://any.invalid"
 
 
 def _fill(path: str, input_: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -31,7 +31,10 @@ class Provider:
 
 @dataclass(frozen=True)
 class Executor:
-    """A way to call a provider; `prepare` makes the request of a call or raises `CallRefused`."""
+    """A way to call a provider; `prepare` makes the request of a call or raises `CallRefused`.
+
+    `foresee` tells of a node's own path and members which of them `prepare` will always refuse, and why.
+    """
 
     id: str
     provider_id: str
@@ -40,6 +43,7 @@ class Executor:
     version: str
     input_schema: Shape
     prepare: Callable[[Call], OutgoingRequest]
+    foresee: Callable[[str, Mapping[str, Any]], Mapping[str, str]] = lambda *_: {}
 
     @cached_property
     def input(self) -> Schema:
@@ -70,7 +74,7 @@ _PROVIDERS = (
 )
 
 _EXECUTORS = (
-    Executor("http.request", "http", "HTTP request", "HTTP", "v1", http.INPUT_SCHEMA, http.prepare),
+    Executor("http.request", "http", "HTTP request", "HTTP", "v1", http.INPUT_SCHEMA, http.prepare, http.foresee),
     Executor(
         "midaz.create-transaction",
         "midaz",
@@ -107,8 +111,8 @@ _EXECUTORS = (
         midaz.GET_ACCOUNT_BALANCE_SCHEMA,
         midaz.prepare_get_account_balance,
     ),
-    Executor("s3.put-object", "s3", "Put object", "S3", "v1", s3.INPUT_SCHEMA, s3.prepare_put_object),
-    Executor("s3.get-object", "s3", "Get object", "S3", "v1", s3.INPUT_SCHEMA, s3.prepare_get_object),
+    Executor("s3.put-object", "s3", "Put object", "S3", "v1", s3.INPUT_SCHEMA, s3.prepare_put_object, s3.foresee),
+    Executor("s3.get-object", "s3", "Get object", "S3", "v1", s3.INPUT_SCHEMA, s3.prepare_get_object, s3.foresee),
     Executor(
         "tracer.validate-transaction",
         "tracer",

@@ -175,6 +175,13 @@ def headers_of(headers: Any, what: str) -> dict[str, str]:
     return read
 
 
+def input_headers_of(headers: Any) -> dict[str, str]:
+    """The headers that an input wants, checked; those of the configuration are not known here."""
+    read = headers_of(headers, "headers of the input")
+    _refuse_headers(read, _OURS | _IDENTITY)
+    return read
+
+
 def encode_json(content: Any) -> bytes:
     """The content as JSON with exact numbers, or `CallRefused`."""
     try:

@@ -1,9 +1,11 @@
 """What the far side answered: read within bounds, understood as JSON or text, judged by its status."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +21,9 @@ BODY_BYTES_MAX = 1_048_576
 
 ERROR_BODY_BYTES_MAX = 4_096
 """Enough to see what the far side complains about. Twice as much is read, so that no secret is cut and overlooked."""
+
+LARGE_BODY_BYTES = 16_384
+"""Up to here a body is read in a few milliseconds, whatever is in it."""
 
 RETRY_AFTER_MAX_S = 86_400.0
 
@@ -42,7 +47,9 @@ async def read_result(response: aiohttp.ClientResponse, request: OutgoingRequest
         return CallFailed(message, is_retryable(response.status), envelope, retry_after_s(response.headers))
     if not complete:
         return CallFailed(f"the response is larger than {BODY_BYTES_MAX} bytes", retryable=False, output=envelope)
-    envelope["body"] = _mask(_understand(response, body), request.credentials)
+    read = partial(_read_body, response, request, body)
+    # Reading much JSON holds up everybody else.
+    envelope["body"] = await asyncio.to_thread(read) if len(body) > LARGE_BODY_BYTES else read()
     return CallSucceeded(envelope)
 
 
@@ -102,6 +109,10 @@ def _headers(headers: CIMultiDictProxy[str]) -> dict[str, str]:
         if lower != "set-cookie":
             joined[lower] = f"{joined[lower]}, {text}" if lower in joined else text
     return joined
+
+
+def _read_body(response: aiohttp.ClientResponse, request: OutgoingRequest, body: bytes) -> Any:
+    return _mask(_understand(response, body), request.credentials)
 
 
 def _read_error_body(response: aiohttp.ClientResponse, request: OutgoingRequest, body: bytes) -> Any:

@@ -6,6 +6,7 @@ a quarter of an hour old.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from yarl import URL
 
 from flowker.executors.authentication import Credentials, maskable
 from flowker.executors.calls import Call, OutgoingRequest
-from flowker.executors.refusals import CallRefused
+from flowker.executors.refusals import CallRefused, faults_of
 from flowker.executors.requests import encode_json, parse_base, probe_of, request_of
 from flowker.executors.responses import CHARSETS
 from flowker.executors.shapes import BASE_URL, FILLED, Shape, document
@@ -85,14 +86,23 @@ def prepare_get_object(call: Call) -> OutgoingRequest:
     return request_of(call, "GET", url, _sign(call.configuration.config, "GET", url))
 
 
+def foresee(_: str, input_: Mapping[str, Any]) -> dict[str, str]:
+    """What of a node's own members refuses each of its calls."""
+    readers = {"key": _key, "content_type": _content_type}
+    return faults_of({name: partial(read, input_[name]) for name, read in readers.items() if name in input_})
+
+
 def _object_url(call: Call) -> URL:
-    key = call.input.get("key")
+    return _url(call.configuration.config, _key(call.input.get("key")))
+
+
+def _key(key: Any) -> str:
     if not isinstance(key, str) or not key:
         raise CallRefused("key of the input is not a text, or is empty")
     if {".", ".."} & set(key.split("/")):
         # Between here and the store somebody would follow them to another object.
         raise CallRefused("key of the input has . or .. in it")
-    return _url(call.configuration.config, key)
+    return key
 
 
 def _url(config: Mapping[str, Any], key: str) -> URL:

@@ -1,12 +1,18 @@
 """What starts an execution: the parameters of the trigger `webhook`, as a workflow's trigger node holds them."""
 
-from flowker.executors.shapes import FILLED, TEXT, Shape, document
+from flowker.executors.shapes import FILLED, Shape, document
 
 WEBHOOK_SCHEMA: Shape = document(
     {
         "path": {**FILLED, "description": "The path of the webhook below /v1/webhooks."},
         "method": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE"]},
-        "verify_token": {**TEXT, "description": "What a sender has to give in X-Webhook-Token."},
+        "verify_token": {**FILLED, "maxLength": 512, "description": "What a sender has to give in X-Webhook-Token."},
+        "signing_secret": {
+            "type": "string",
+            "minLength": 16,
+            "maxLength": 512,
+            "description": "What a sender signs the body with, in X-Webhook-Signature.",
+        },
         "responseMode": {
             "enum": ["async", "sync"],
             "default": "async",

@@ -6,7 +6,7 @@ routing left in the scope; its own operations are not used, because they inspect
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,9 @@ Handler = Callable[..., Awaitable[Any]]
 OPERATION = "flowker.operation"
 STATUS = "flowker.status"
 """Where the scope says which operation answered with which status, for the line in the log."""
+
+LISTS = frozenset({b"if-match"})
+"""Headers that are lists: on several lines they mean the same as on one (RFC 9110, 5.3)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +65,7 @@ class Operation:
         await reply.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
-        # The first of several headers with one name counts, as in Starlette and in openapi-core.
-        headers = dict(reversed(scope["headers"]))
+        headers = _headers_by_name(scope["headers"])
         fingerprint = self._keys.authenticate(headers.get(b"x-api-key")) if self._keys else None
         contract = self.contract
         arguments = contract.read_parameters(scope["path_params"], scope["query_string"], headers)
@@ -94,6 +96,15 @@ class Operation:
         if isinstance(body, str):
             return text_reply(status, body, extra)
         return json_reply(status, jsontext.encode(body), extra)
+
+
+def _headers_by_name(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The first of several headers with one name counts, as in Starlette and in openapi-core; lists are joined."""
+    headers = dict(reversed(lines))
+    if len(headers) < len(lines):
+        for name in LISTS & headers.keys():
+            headers[name] = b", ".join(value for each, value in lines if each == name)
+    return headers
 
 
 class OperationsAPI(RoutedAPI[Operation]):

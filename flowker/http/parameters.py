@@ -55,7 +55,7 @@ NO_QUERY = Query(b"")
 
 
 class Sources(NamedTuple):
-    """Where parameters come from. `headers` has the first value of each name, as bytes."""
+    """Where parameters come from. `headers` has the first value of each name, of a list all of them, as bytes."""
 
     path: Mapping[str, str]
     query: Query

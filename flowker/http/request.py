@@ -36,7 +36,7 @@ class Request:
         self.key_fingerprint = key_fingerprint
         self._scope = scope
         self._receive = receive
-        self._first_headers = headers
+        self._headers_by_name = headers
         self._contract = contract
         self._raw_body: bytes | None = None
         self._body: Any = _UNREAD
@@ -51,8 +51,8 @@ class Request:
         return Query(self._scope["query_string"]).pairs
 
     def header(self, name: str) -> str | None:
-        """The first value of a header."""
-        value = self._first_headers.get(name.lower().encode("latin-1"))
+        """The first value of a header; of one that is a list, all of them on one line."""
+        value = self._headers_by_name.get(name.lower().encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     async def raw_body(self, too_large: type[FlowkerError] = InputTooLarge) -> bytes:
@@ -75,7 +75,7 @@ class Request:
     async def _judged(self, contract: Body, too_large: type[FlowkerError]) -> Any:
         data = await self._read(too_large) if self._raw_body is None else self._raw_body
         try:
-            return contract.read(data, self._first_headers.get(b"content-type"))
+            return contract.read(data, self._headers_by_name.get(b"content-type"))
         except FlowkerError as refusal:
             self._refusal = refusal
             raise
@@ -85,7 +85,7 @@ class Request:
         if self._refusal is not None:
             raise self._refusal
         try:
-            return await read_bytes(self._receive, self._first_headers, too_large)
+            return await read_bytes(self._receive, self._headers_by_name, too_large)
         except FlowkerError as refusal:
             self._refusal = refusal
             raise

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from uuid_utils import uuid7
 
@@ -44,38 +44,24 @@ from flowker.storage.vault import Vault
 async def list_executor_configurations(
     context: Context, *, status: str | None, limit: int, cursor: str | None, sort_by: str, sort_order: str
 ) -> Answer:
-    def read(connection: Connection) -> Any:
-        return executor_configurations.list_page(
+    def read(connection: Connection) -> Answer:
+        page = executor_configurations.list_page(
             connection, status=status, limit=limit, cursor=cursor, sort_by=sort_by, sort_order=sort_order
         )
+        return {
+            "items": [_present(configuration) for configuration in page.items],
+            "nextCursor": page.next_cursor,
+            "hasMore": page.has_more,
+        }
 
-    page = await context.store.read(read)
-    return {
-        "items": [_present(configuration) for configuration in page.items],
-        "nextCursor": page.next_cursor,
-        "hasMore": page.has_more,
-    }
+    return await context.store.read(read)
 
 
 async def create_executor_configuration(
     context: Context, *, body: schemas.ExecutorConfigurationInput, request: Request
 ) -> Answer:
-    now = context.timestamp()
-    created = StoredExecutorConfiguration(
-        id=str(uuid7()),
-        name=body["name"],
-        description=body.get("description", ""),
-        base_url=body["baseUrl"],
-        endpoints=_endpoints(body["endpoints"]),
-        authentication=_unmasked(body["authentication"], None),
-        status="configured",
-        metadata=dict(body.get("metadata", {})),
-        revision=1,
-        created_at=now,
-        updated_at=now,
-    )
-    stored = await asyncio.to_thread(_checked_and_sealed, context.vault, created)
-    event = _changed(request, created, "CREATED", "CREATE", {"changes": changes({}, _content(created))})
+    stored, told = await asyncio.to_thread(_create, context.vault, body, context.timestamp())
+    event = _changed(request, stored, "CREATED", "CREATE", {"changes": told})
 
     def write(connection: Connection) -> None:
         executor_configurations.insert(connection, stored)
@@ -87,7 +73,10 @@ async def create_executor_configuration(
 
 
 async def get_executor_configuration(context: Context, *, id_: str) -> Answer:
-    return _found(await context.store.read(executor_configurations.require, id_.lower()))
+    def read(connection: Connection) -> Answer:
+        return _found(executor_configurations.require(connection, id_.lower()))
+
+    return await context.store.read(read)
 
 
 async def update_executor_configuration(
@@ -102,14 +91,14 @@ async def update_executor_configuration(
     current = await context.store.read(executor_configurations.require, id_.lower())
     require_match(if_match, _tag(current))
     require_modifiable(current.status)
-    before = replace(current, authentication=context.vault.open(current.authentication, current.id))
-    wanted = _updated(before, body, context.timestamp())
-    if _text(wanted) == _text(before):
-        return _found(current)
-    stored = await asyncio.to_thread(_checked_and_sealed, context.vault, wanted)
-    told = {"changes": changes(_content(before), _content(wanted))}
-    await _replace(context, stored, current.revision, _changed(request, wanted, "UPDATED", "UPDATE", told))
-    return _found(stored)
+    updated = await asyncio.to_thread(_update, context.vault, current, body, context.timestamp())
+    if updated is None:
+        return await asyncio.to_thread(_found, current)
+    stored, told = updated
+    await _replace(
+        context, stored, current.revision, _changed(request, stored, "UPDATED", "UPDATE", {"changes": told})
+    )
+    return await asyncio.to_thread(_found, stored)
 
 
 async def delete_executor_configuration(
@@ -145,7 +134,7 @@ async def enable_executor_configuration(context: Context, *, id_: str, request: 
 async def test_executor_configuration(context: Context, *, id_: str, request: Request) -> Answer:
     tested = await context.store.read(executor_configurations.require, id_.lower())
     require_testable(tested.status)
-    clear = replace(tested, authentication=context.vault.open(tested.authentication, tested.id))
+    clear = await asyncio.to_thread(_opened, context.vault, tested)
     result = await run_test(context, partial(http.probe, _config(clear)))
     await _record_test(context, tested, result, request)
     require_allowed(result)
@@ -175,7 +164,7 @@ async def _move(context: Context, id_: str, move: Move, request: Request) -> Ans
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _found(wanted)
+    return await asyncio.to_thread(_found, wanted)
 
 
 async def _replace(
@@ -223,6 +212,44 @@ def _after_test(tested: StoredExecutorConfiguration, result: Result) -> StoredEx
     )
 
 
+_Changed: TypeAlias = tuple[StoredExecutorConfiguration, dict[str, Any]]
+"""A configuration as it will be stored, and what its audit event tells of the change."""
+
+# With a body of a megabyte, what follows takes longer than the event loop may stand still: it runs in threads.
+
+
+def _create(vault: Vault, body: schemas.ExecutorConfigurationInput, now: str) -> _Changed:
+    created = StoredExecutorConfiguration(
+        id=str(uuid7()),
+        name=body["name"],
+        description=body.get("description", ""),
+        base_url=body["baseUrl"],
+        endpoints=_endpoints(body["endpoints"]),
+        authentication=_unmasked(body["authentication"], None),
+        status="configured",
+        metadata=dict(body.get("metadata", {})),
+        revision=1,
+        created_at=now,
+        updated_at=now,
+    )
+    return _checked_and_sealed(vault, created), changes({}, _content(created))
+
+
+def _update(
+    vault: Vault, current: StoredExecutorConfiguration, body: schemas.ExecutorConfigurationUpdate, now: str
+) -> _Changed | None:
+    """None when nothing differs from what is stored."""
+    before = _opened(vault, current)
+    wanted = _updated(before, body, now)
+    if _text(wanted) == _text(before):
+        return None
+    return _checked_and_sealed(vault, wanted), changes(_content(before), _content(wanted))
+
+
+def _opened(vault: Vault, configuration: StoredExecutorConfiguration) -> StoredExecutorConfiguration:
+    return replace(configuration, authentication=vault.open(configuration.authentication, configuration.id))
+
+
 def _endpoints(endpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The endpoints with their defaults."""
     return [
@@ -265,7 +292,7 @@ def _updated(
 
 
 def _checked_and_sealed(vault: Vault, clear: StoredExecutorConfiguration) -> StoredExecutorConfiguration:
-    """The configuration as it is stored. A body of a megabyte takes longer than the event loop may stand still."""
+    """The configuration as it is stored."""
     require_unique_names(endpoint["name"] for endpoint in clear.endpoints)
     _check_urls(clear)
     _check_authentication(clear)

@@ -96,6 +96,11 @@ class _Reading(Collector):
             value=self._context.engine.ready_depth,
         )
         yield GaugeMetricFamily(
+            "flowker_calls_in_line",
+            "Calls that wait until others through the same configuration have ended.",
+            value=self._context.engine.calls_in_line,
+        )
+        yield GaugeMetricFamily(
             "flowker_write_queue_depth",
             "Changes that wait for the writer of the store.",
             value=self._context.store.write_queue_depth,

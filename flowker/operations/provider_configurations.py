@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from uuid_utils import uuid7
 
@@ -40,8 +40,8 @@ async def list_provider_configurations(
     sort_by: str,
     sort_order: str,
 ) -> Answer:
-    def read(connection: Connection) -> Any:
-        return provider_configurations.list_page(
+    def read(connection: Connection) -> Answer:
+        page = provider_configurations.list_page(
             connection,
             status=status,
             provider_id=provider_id,
@@ -50,13 +50,13 @@ async def list_provider_configurations(
             sort_by=sort_by,
             sort_order=sort_order,
         )
+        return {
+            "items": [_present(configuration) for configuration in page.items],
+            "nextCursor": page.next_cursor,
+            "hasMore": page.has_more,
+        }
 
-    page = await context.store.read(read)
-    return {
-        "items": [_present(configuration) for configuration in page.items],
-        "nextCursor": page.next_cursor,
-        "hasMore": page.has_more,
-    }
+    return await context.store.read(read)
 
 
 async def create_provider_configuration(
@@ -64,21 +64,8 @@ async def create_provider_configuration(
 ) -> Answer:
     if body["providerId"] not in PROVIDERS:
         raise UnknownProvider(fields={"providerId": "is not in the catalog"})
-    now = context.timestamp()
-    created = StoredProviderConfiguration(
-        id=str(uuid7()),
-        name=body["name"],
-        description=body.get("description", ""),
-        provider_id=body["providerId"],
-        config=_unmasked(body["config"], None),
-        status="active",
-        metadata=dict(body.get("metadata", {})),
-        revision=1,
-        created_at=now,
-        updated_at=now,
-    )
-    stored = await asyncio.to_thread(_checked_and_sealed, context.vault, created)
-    event = _changed(request, created, "CREATED", "CREATE", {"changes": changes({}, _content(created))})
+    stored, told = await asyncio.to_thread(_create, context.vault, body, context.timestamp())
+    event = _changed(request, stored, "CREATED", "CREATE", {"changes": told})
 
     def write(connection: Connection) -> None:
         provider_configurations.insert(connection, stored)
@@ -90,7 +77,10 @@ async def create_provider_configuration(
 
 
 async def get_provider_configuration(context: Context, *, id_: str) -> Answer:
-    return _found(await context.store.read(provider_configurations.require, id_.lower()))
+    def read(connection: Connection) -> Answer:
+        return _found(provider_configurations.require(connection, id_.lower()))
+
+    return await context.store.read(read)
 
 
 async def update_provider_configuration(
@@ -104,22 +94,18 @@ async def update_provider_configuration(
     """Replace the members that are given. Where nothing differs nothing is changed, and nothing is audited."""
     current = await context.store.read(provider_configurations.require, id_.lower())
     require_match(if_match, _tag(current))
-    before = replace(current, config=context.vault.open(current.config, current.id))
-    wanted = _updated(before, body, context.timestamp())
-    if _text(wanted) == _text(before):
-        return _found(current)
-    stored = replace(wanted, config=current.config)
-    if "config" in body:
-        stored = await asyncio.to_thread(_checked_and_sealed, context.vault, wanted)
-    told = {"changes": changes(_content(before), _content(wanted))}
-    event = _changed(request, wanted, "UPDATED", "UPDATE", told)
+    updated = await asyncio.to_thread(_update, context.vault, current, body, context.timestamp())
+    if updated is None:
+        return await asyncio.to_thread(_found, current)
+    stored, told = updated
+    event = _changed(request, stored, "UPDATED", "UPDATE", {"changes": told})
 
     def write(connection: Connection) -> None:
         provider_configurations.replace(connection, stored, current.revision)
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _found(stored)
+    return await asyncio.to_thread(_found, stored)
 
 
 async def delete_provider_configuration(
@@ -150,7 +136,7 @@ async def disable_provider_configuration(context: Context, *, id_: str, request:
 async def test_provider_configuration(context: Context, *, id_: str, request: Request) -> Answer:
     """Test in whatever status: also what is disabled wants to be known to work before it is enabled."""
     tested = await context.store.read(provider_configurations.require, id_.lower())
-    config = context.vault.open(tested.config, tested.id)
+    config = await asyncio.to_thread(context.vault.open, tested.config, tested.id)
     probe = PROVIDERS[tested.provider_id].probe
     result = await run_test(context, partial(probe, config))
     await _record_test(context, tested, result, request)
@@ -181,7 +167,41 @@ async def _change_status(context: Context, id_: str, status: Status, request: Re
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _found(wanted)
+    return await asyncio.to_thread(_found, wanted)
+
+
+_Changed: TypeAlias = tuple[StoredProviderConfiguration, dict[str, Any]]
+"""A configuration as it will be stored, and what its audit event tells of the change."""
+
+# With a body of a megabyte, what follows takes longer than the event loop may stand still: it runs in threads.
+
+
+def _create(vault: Vault, body: schemas.ProviderConfigurationInput, now: str) -> _Changed:
+    created = StoredProviderConfiguration(
+        id=str(uuid7()),
+        name=body["name"],
+        description=body.get("description", ""),
+        provider_id=body["providerId"],
+        config=_unmasked(body["config"], None),
+        status="active",
+        metadata=dict(body.get("metadata", {})),
+        revision=1,
+        created_at=now,
+        updated_at=now,
+    )
+    return _checked_and_sealed(vault, created), changes({}, _content(created))
+
+
+def _update(
+    vault: Vault, current: StoredProviderConfiguration, body: schemas.ProviderConfigurationUpdate, now: str
+) -> _Changed | None:
+    """None when nothing differs from what is stored."""
+    before = replace(current, config=vault.open(current.config, current.id))
+    wanted = _updated(before, body, now)
+    if _text(wanted) == _text(before):
+        return None
+    stored = _checked_and_sealed(vault, wanted) if "config" in body else replace(wanted, config=current.config)
+    return stored, changes(_content(before), _content(wanted))
 
 
 def _unmasked(config: Mapping[str, Any], stored: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -210,7 +230,7 @@ def _updated(
 
 
 def _checked_and_sealed(vault: Vault, clear: StoredProviderConfiguration) -> StoredProviderConfiguration:
-    """The configuration as it is stored. A config of a megabyte takes longer than the event loop may stand still."""
+    """The configuration as it is stored."""
     _check_config(clear.provider_id, clear.config)
     return replace(clear, config=vault.seal(clear.config, clear.id))
 

@@ -1,5 +1,6 @@
 """Workflows API: definitions are written as drafts, checked when saved, and own their webhooks while active."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -49,17 +50,17 @@ from flowker.storage.workflows import StoredWorkflow
 async def list_workflows(
     context: Context, *, status: str | None, limit: int, cursor: str | None, sort_by: str, sort_order: str
 ) -> Answer:
-    def read(connection: Connection) -> Any:
-        return workflows.list_page(
+    def read(connection: Connection) -> Answer:
+        page = workflows.list_page(
             connection, status=status, limit=limit, cursor=cursor, sort_by=sort_by, sort_order=sort_order
         )
+        return {
+            "items": [_present(workflow) for workflow in page.items],
+            "nextCursor": page.next_cursor,
+            "hasMore": page.has_more,
+        }
 
-    page = await context.store.read(read)
-    return {
-        "items": [_present(workflow) for workflow in page.items],
-        "nextCursor": page.next_cursor,
-        "hasMore": page.has_more,
-    }
+    return await context.store.read(read)
 
 
 async def create_workflow(context: Context, *, body: schemas.WorkflowInput, request: Request) -> Answer:
@@ -78,7 +79,10 @@ async def create_workflow_from_template(
 
 
 async def get_workflow(context: Context, *, id_: str) -> Answer:
-    return _found(await context.store.read(workflows.get, id_.lower()))
+    def read(connection: Connection) -> Answer:
+        return _found(workflows.get(connection, id_.lower()))
+
+    return await context.store.read(read)
 
 
 async def update_workflow(
@@ -88,20 +92,20 @@ async def update_workflow(
     current = await context.store.read(workflows.get, id_.lower())
     require_match(if_match, _tag(current))
     require_editable(current.status)
-    before = _opened(context, current)
-    draft = _draft(body, current.id, context.timestamp(), before)
+    before = await asyncio.to_thread(_opened, context, current)
+    draft = await asyncio.to_thread(_draft, body, current.id, context.timestamp(), before)
     wanted = replace(draft, revision=current.revision + 1, created_at=current.created_at)
     await _compile(wanted)
-    told = changes(_content(replace(current, nodes=before)), _content(wanted))
+    told = await asyncio.to_thread(changes, _content(replace(current, nodes=before)), _content(wanted))
     event = _event(request, wanted, "WORKFLOW_UPDATED", "UPDATE", {"changes": told})
-    stored = _sealed(context, wanted)
+    stored = await asyncio.to_thread(_sealed, context, wanted)
 
     def write(connection: Connection) -> None:
         workflows.replace(connection, stored, current.revision)
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _found(stored)
+    return await asyncio.to_thread(_found, stored)
 
 
 async def delete_workflow(context: Context, *, id_: str, request: Request, if_match: str | None = None) -> Answer:
@@ -128,7 +132,7 @@ async def clone_workflow(context: Context, *, id_: str, body: schemas.CloneInput
         name=body["name"],
         status="draft",
         revision=1,
-        nodes=_opened(context, source),
+        nodes=await asyncio.to_thread(_opened, context, source),
         created_at=now,
         updated_at=now,
     )
@@ -138,7 +142,7 @@ async def clone_workflow(context: Context, *, id_: str, body: schemas.CloneInput
 async def validate_workflow(context: Context, *, id_: str) -> Answer:
     """Run the checks of saving and of activating to their end, and change nothing."""
     current = await context.store.read(workflows.get, id_.lower())
-    nodes = _opened(context, current)
+    nodes = await asyncio.to_thread(_opened, context, current)
     findings = Findings(nodes, current.edges)
     sketch = await check_aside(nodes, current.edges, current.metadata, findings.checks)
     await context.store.read(_check, current.id, sketch, findings.checks)
@@ -150,7 +154,7 @@ async def activate_workflow(context: Context, *, id_: str, request: Request) -> 
     """Check the whole definition and take its webhooks, in the transaction that makes it active."""
     current = await context.store.read(workflows.get, id_.lower())
     require_transition(current.status, "active")
-    definition = await _compile(replace(current, nodes=_opened(context, current)))
+    definition = await _compile(replace(current, nodes=await asyncio.to_thread(_opened, context, current)))
 
     def claim(connection: Connection) -> None:
         _check(connection, current.id, definition)
@@ -185,7 +189,7 @@ async def move_workflow_to_draft(context: Context, *, id_: str, request: Request
 async def _insert_draft(
     context: Context, body: schemas.WorkflowInput, request: Request, origin: dict[str, Any]
 ) -> Answer:
-    workflow = _draft(body, str(uuid7()), context.timestamp(), [])
+    workflow = await asyncio.to_thread(_draft, body, str(uuid7()), context.timestamp(), [])
     await _compile(workflow)
     return await _insert(context, workflow, request, origin)
 
@@ -194,7 +198,7 @@ async def _insert(context: Context, workflow: StoredWorkflow, request: Request, 
     """Store a draft whose secrets are in clear, sealed."""
     told = {"name": workflow.name, **origin}
     event = _event(request, workflow, "WORKFLOW_CREATED", "CREATE", told)
-    stored = _sealed(context, workflow)
+    stored = await asyncio.to_thread(_sealed, context, workflow)
 
     def write(connection: Connection) -> None:
         workflows.insert(connection, stored)
@@ -230,7 +234,7 @@ async def _change_status(
         audit_events.append(connection, [event])
 
     await context.store.write(write)
-    return _found(wanted)
+    return await asyncio.to_thread(_found, wanted)
 
 
 _PAST: dict[Action, str] = {"ACTIVATE": "ACTIVATED", "DEACTIVATE": "DEACTIVATED", "DRAFT": "MOVED_TO_DRAFT"}

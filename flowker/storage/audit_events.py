@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, UnaryExpression, asc, bindparam, desc, func, select, union_all
+from sqlalchemy import Connection, UnaryExpression, asc, bindparam, cast, desc, func, select, union_all
 
 from flowker import jsontext
 from flowker.domain.audit import (
@@ -24,9 +24,16 @@ from flowker.domain.audit import (
     seal,
 )
 from flowker.domain.errors import AuditEventNotFound
+from flowker.storage.columns import BYTES_OF_TEXT
 from flowker.storage.pages import Page, Place, cursor_to, malformed, place_of
 from flowker.storage.statements import AnyRow, Prepared, PreparedForMany, insert_into
 from flowker.storage.tables import audit_events
+
+UNREADABLE: Final = {"unreadable": True}
+"""Stands for a context or metadata that were destroyed in the database: the rest of the entry can still be read."""
+
+LEVELS_MAX: Final = 2 * jsontext.DEPTH_MAX
+"""Of what can be read: the values in an entry came from outside, and have a few levels around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +232,21 @@ def _stored(row: AnyRow) -> StoredAuditEvent:
         resource_id=row.resource_id,
         actor=Actor(row.actor_type, row.actor_id, row.actor_ip),
         timestamp=row.timestamp,
-        context=jsontext.decode(row.context),
-        metadata=jsontext.decode(row.metadata),
+        context=_object(row.context),
+        metadata=_object(row.metadata),
     )
     return StoredAuditEvent(row.sequence, event, row.hash, row.previous_hash)
+
+
+def _object(text: bytes | str) -> dict[str, Any]:
+    data = text.encode() if isinstance(text, str) else text
+    try:
+        value = jsontext.decode(data)
+    except (ValueError, ArithmeticError, RecursionError):
+        return UNREADABLE
+    # What is nested almost too deeply to be decoded here is too deep for whoever encodes it further down the stack.
+    is_readable = isinstance(value, dict) and not jsontext.nests_over(LEVELS_MAX, data, value)
+    return value if is_readable else UNREADABLE
 
 
 def _row(
@@ -268,12 +286,17 @@ _select_tail: Final = Prepared(
     (),
 )
 
+_whole: Final = [
+    cast(column, BYTES_OF_TEXT).label(column.name) if column.name in {"context", "metadata"} else column
+    for column in audit_events.columns
+]
+
 _select_event: Final = Prepared(
-    lambda _: select(audit_events).where(audit_events.c.event_id == bindparam("event_id")), ("event_id",)
+    lambda _: select(*_whole).where(audit_events.c.event_id == bindparam("event_id")), ("event_id",)
 )
 
 _select_events: Final = PreparedForMany(
-    lambda sequences: select(audit_events).where(audit_events.c.sequence.in_(sequences))
+    lambda sequences: select(*_whole).where(audit_events.c.sequence.in_(sequences))
 )
 
 _select_timestamp: Final = Prepared(

@@ -166,4 +166,5 @@ _listing = Listing(
         "name": [Phase(executor_configurations.c.name, _statuses)],
     },
     make=_stored,
+    has_large_rows=True,
 )

@@ -1,23 +1,33 @@
 """The keys that seal secrets, in a file beside the database, where no setting names them.
 
 One key a line in base64, the first one seals. Only its owner can read the file; a backup of the database without it
-has no readable secrets.
+has no readable secrets. It is made with the first secret, and not again: a new key would open nothing that is stored.
 """
 
 import base64
 import binascii
 import os
+import sqlite3
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from flowker.storage.vault import KEY_BYTES, make_key
+import structlog
+
+from flowker.storage.sealed import has_sealed
+from flowker.storage.vault import KEY_BYTES, SecretUnreadable, make_key
 
 SUFFIX: Final = ".secret"
 
+_log = structlog.get_logger(__name__)
 
-class KeysUnusable(Exception):
-    """The file of the keys cannot be read or has something else in it; the message says which."""
+
+class KeysUnusable(SecretUnreadable):
+    """The file of the keys is lost, cannot be read, can be read by all, or has something else in it.
+
+    The message says which. Nothing can be sealed or opened.
+    """
 
 
 def decode_key(text: str) -> bytes:
@@ -32,20 +42,23 @@ def decode_key(text: str) -> bytes:
 
 
 def read_or_make(path: Path) -> Sequence[bytes]:
-    """The keys of a file, which is made with a new key when it is not there. Raises `KeysUnusable`."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return _make(path)
-    except OSError as error:
-        raise KeysUnusable(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        keys = [decode_key(line) for line in text.split()]
-    except ValueError:
-        keys = []
-    if not keys:
-        raise KeysUnusable(f"{path} holds something else than keys of {KEY_BYTES} bytes in base64")
+    """The keys of a file, which is made with a new key when it never was there. Raises `KeysUnusable`."""
+    keys = _read(path)
+    if keys is None:
+        # Whoever made the file meanwhile may have sealed with it already.
+        keys = _read(path) if _is_lost(path) else _make(path)
+    if keys is None:
+        raise KeysUnusable(
+            f"{path} is not there, and the database has secrets that were sealed with its key: put the file back,"
+            " or set FLOWKER_SECRET_KEY when its key was that"
+        )
     return keys
+
+
+def check(path: Path) -> None:
+    """Raise `KeysUnusable` when the keys are not what they have to be; makes nothing."""
+    if _read(path) is None and _is_lost(path):
+        read_or_make(path)
 
 
 def replace(path: Path, keys: Sequence[bytes]) -> None:
@@ -55,6 +68,43 @@ def replace(path: Path, keys: Sequence[bytes]) -> None:
     _write(fresh, keys)
     fresh.replace(path)
     _sync_directory(path.parent)
+
+
+def _read(path: Path) -> Sequence[bytes] | None:
+    """The keys of the file; None when it is not there."""
+    try:
+        with path.open() as file:
+            _require_private(path, os.fstat(file.fileno()).st_mode)
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KeysUnusable(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        text = ""
+    try:
+        keys = [decode_key(line) for line in text.split()]
+    except ValueError:
+        keys = []
+    if not keys:
+        raise KeysUnusable(f"{path} holds something else than keys of {KEY_BYTES} bytes in base64")
+    return keys
+
+
+def _require_private(path: Path, mode: int) -> None:
+    """A group may be what a volume gives to every file on it; everybody is never meant."""
+    if mode & stat.S_IRWXO:
+        raise KeysUnusable(f"{path} has keys, and every user of this machine can get at them: chmod 600 {path}")
+    if mode & stat.S_IRWXG:
+        _log.warning("keys open to a group", path=str(path), mode=f"{stat.S_IMODE(mode):o}")
+
+
+def _is_lost(path: Path) -> bool:
+    """Whether secrets were sealed with keys of a file that is not there."""
+    try:
+        return has_sealed(path.with_name(path.name.removesuffix(SUFFIX)))
+    except sqlite3.Error as error:
+        raise KeysUnusable(f"{path} is not there, and whether it has to be cannot be told: {error}") from error
 
 
 def _make(path: Path) -> Sequence[bytes]:

@@ -7,13 +7,16 @@ without a status filter, and no page costs more than its rows.
 A sort column that is null for some rows (`completedAt` of an execution that runs) splits a list into phases: first
 the rows that have a value, then those that do not, ordered by another column; descending order turns all around.
 
+A page ends early when its rows are large: a hundred definitions of a megabyte are no answer.
+
 The cursor is opaque to callers: base64url of JSON that names the list, sort, filters and the last row's place. It
 is refused when it is malformed, of another list, or comes with another sort or other filters.
 """
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -26,6 +29,12 @@ from flowker.storage.database import merge
 from flowker.storage.statements import AnyRow
 
 T = TypeVar("T")
+
+PAGE_BYTES_MAX: Final = 8 * 2**20
+"""Of the texts of a page's rows: eight of the largest definitions, and a hundred of any usual ones."""
+
+LARGE_ROWS_AT_ONCE: Final = 8
+"""How many rows of a list that has large ones a database server sends in advance."""
 
 CURSOR_CHARACTERS_MAX: Final = 4096
 """Far over what a name of 100 characters and a few filters take."""
@@ -51,7 +60,10 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[T]):
-    """What a list reads, from where, and for each name in `sortBy` its phases in ascending order."""
+    """What a list reads, from where, and for each name in `sortBy` its phases in ascending order.
+
+    Where rows may have a megabyte each (`has_large_rows`), the database sends few of those behind the end of a page.
+    """
 
     name: str
     source: FromClause
@@ -59,6 +71,7 @@ class Listing(Generic[T]):
     id: Column[Any]
     sorts: Mapping[str, Sequence[Phase]]
     make: Callable[[AnyRow], T]
+    has_large_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +94,18 @@ def read_page(connection: Connection, listing: Listing[T], query: Query) -> Page
     phases = _phases(listing, query)
     place = place_of(query.cursor, _question(listing, query), len(phases)) if query.cursor else None
     rows: list[tuple[int, AnyRow]] = []
+    room_bytes = PAGE_BYTES_MAX
     for number in range(place.phase if place else 0, len(phases)):
         missing = query.limit + 1 - len(rows)
         after = place if place and place.phase == number else None
         statement = _statement(connection.dialect, listing, query, phases[number], after, missing)
-        rows += [(number, row) for row in connection.execute(statement)] if statement is not None else []
-        if len(rows) > query.limit:
-            return _page(listing, query, phases, rows[: query.limit], has_more=True)
+        with closing(_rows(connection, listing, statement)) as found:
+            for row in found:
+                room_bytes -= _size_bytes(row)
+                # The first row of a page always belongs to it: a walk has to go on.
+                if len(rows) == query.limit or (rows and room_bytes < 0):
+                    return _page(listing, query, phases, rows, has_more=True)
+                rows.append((number, row))
     return _page(listing, query, phases, rows, has_more=False)
 
 
@@ -165,6 +183,18 @@ def _walk(
         place = tuple_(after.value, after.id)
         walk = walk.where(key < place if query.descending else key > place)
     return walk
+
+
+def _rows(connection: Connection, listing: Listing[T], statement: Any) -> Generator[AnyRow]:
+    if statement is None:
+        return
+    few = {"stream_results": True, "max_row_buffer": LARGE_ROWS_AT_ONCE} if listing.has_large_rows else {}
+    with connection.execute(statement, execution_options=few) as result:
+        yield from result
+
+
+def _size_bytes(row: AnyRow) -> int:
+    return sum(len(text if text.isascii() else text.encode()) for text in row if isinstance(text, str))
 
 
 def _page(

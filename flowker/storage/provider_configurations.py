@@ -180,4 +180,5 @@ _listing = Listing(
         "name": [Phase(provider_configurations.c.name, _statuses)],
     },
     make=_stored,
+    has_large_rows=True,
 )

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -23,7 +24,9 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 """What GCM is made for (NIST SP 800-38D, 8.2.1): random nonces of 96 bits are safe for 2**32 secrets a key."""
 
-_PREFIX: Final = "sealed:1:"
+PREFIX: Final = "sealed:1:"
+
+_SEALED: Final = re.compile(PREFIX + r"[0-9a-f]{8}:[0-9A-Za-z_=-]+")
 
 
 class SecretUnreadable(Exception):
@@ -61,7 +64,7 @@ class Vault:
         key_id, key = self._keys[0]
         nonce = os.urandom(NONCE_BYTES)
         sealed = nonce + key.encrypt(nonce, jsontext.encode(secret), place)
-        return f"{_PREFIX}{key_id}:{base64.urlsafe_b64encode(sealed).decode()}"
+        return f"{PREFIX}{key_id}:{base64.urlsafe_b64encode(sealed).decode()}"
 
     def _open(self, sealed: Any, place: bytes) -> Any:
         key_id, text = _parts(sealed)
@@ -85,6 +88,11 @@ class Vault:
         return not others
 
 
+def is_sealed(secret: Any) -> bool:
+    """Whether this has the form of a sealed secret; with which key is not asked."""
+    return isinstance(secret, str) and _SEALED.fullmatch(secret) is not None
+
+
 def make_key() -> bytes:
     return AESGCM.generate_key(KEY_BYTES * 8)
 
@@ -99,7 +107,7 @@ def _place(owner: str, path: Path) -> bytes:
 
 
 def _parts(sealed: Any) -> tuple[str, str]:
-    if not isinstance(sealed, str) or not sealed.startswith(_PREFIX):
+    if not isinstance(sealed, str) or not sealed.startswith(PREFIX):
         raise SecretUnreadable("a secret is stored in clear")
-    key_id, _, text = sealed.removeprefix(_PREFIX).partition(":")
+    key_id, _, text = sealed.removeprefix(PREFIX).partition(":")
     return key_id, text

@@ -229,4 +229,5 @@ _listing = Listing(
         "name": [Phase(workflows.c.name, _statuses)],
     },
     make=_stored,
+    has_large_rows=True,
 )

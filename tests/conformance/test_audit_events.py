@@ -41,6 +41,14 @@ def types(events: list[dict[str, Any]]) -> list[str]:
     return [event["eventType"] for event in events]
 
 
+def attack(path: Path, change: str) -> None:
+    """Change the second entry, as one who can write to the database file."""
+    with closing(sqlite3.connect(path / "store" / "flowker.db")) as attacker:
+        attacker.execute("DROP TRIGGER audit_events_no_update")
+        attacker.execute(f"UPDATE audit_events SET {change} WHERE sequence = 2")  # noqa: S608 - of this file
+        attacker.commit()
+
+
 def refused(api: Api, query: str) -> tuple[str, list[str]]:
     answer = api.expect(400, "GET", f"/v1/audit-events?{query}").json()
     return answer["code"], list(answer.get("fields", {}))
@@ -119,6 +127,38 @@ class TestWhatIsRecorded:
 
         for id_ in (event["eventId"], event["eventId"].upper()):
             assert fresh.api.expect(200, "GET", f"/v1/audit-events/{id_}").json() == event
+
+
+class TestWhatCannotBeRead:
+    @pytest.mark.parametrize("column", ["context", "metadata"])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            """'{"i":'""",
+            "'[]'",
+            "''",
+            "'1e99999999999999999999'",
+            "CAST(x'7b2261223aff7d' AS TEXT)",
+            "CAST(x'7b2261223a22ff227d' AS TEXT)",
+            "x'00'",
+            """replace(hex(zeroblob(100000)), '00', '{"a":')""",
+            """replace(hex(zeroblob(970)), '00', '{"a":') || '1' || replace(hex(zeroblob(970)), '00', '}')""",
+        ],
+    )
+    def test_an_entry_that_was_destroyed_is_marked(
+        self, fresh: World, tmp_path: Path, column: str, value: str
+    ) -> None:
+        """Whatever stands there: the rest of it and the other entries are told, and verification names it."""
+        fresh.api.inactive()
+        before = search(fresh.api, sortOrder="ASC")
+        attack(tmp_path, f"{column} = {value}")
+
+        after = search(fresh.api, sortOrder="ASC")
+
+        id_ = before[1]["eventId"]
+        assert after == [before[0], {**before[1], column: {"unreadable": True}}, before[2]]
+        assert fresh.api.expect(200, "GET", f"/v1/audit-events/{id_}").json() == after[1]
+        assert fresh.api.expect(200, "GET", f"/v1/audit-events/{id_}/verify").json()["firstInvalidId"] == 2
 
 
 class TestSearch:
@@ -220,10 +260,7 @@ class TestVerify:
         """From it on, itself included, whatever became of it; what was recorded before it is still valid."""
         fresh.api.inactive()
         ids = [event["eventId"] for event in search(fresh.api, sortOrder="ASC")]
-        with closing(sqlite3.connect(tmp_path / "store" / "flowker.db")) as attacker:
-            attacker.execute("DROP TRIGGER audit_events_no_update")
-            attacker.execute(f"UPDATE audit_events SET {change} WHERE sequence = 2")  # noqa: S608 - stands above
-            attacker.commit()
+        attack(tmp_path, change)
 
         answers = [fresh.api.expect(200, "GET", f"/v1/audit-events/{id_}/verify").json() for id_ in ids]
 

@@ -474,6 +474,20 @@ def is_in(document: Document, response: dict[str, Any], expression: str) -> bool
     return True
 
 
+def unguarded(document: Document) -> list[str]:
+    """Changes and deletions of what has an `ETag` that take no `If-Match`, and other operations that do."""
+    found = []
+    for operation in operations(document):
+        read = Operation(document, operation.path, "get")
+        is_tagged = "get" in document["paths"][operation.path] and "ETag" in read.responses["200"].get("headers", ())
+        guards = is_tagged and operation.method in {"put", "patch", "delete"}
+        if (("header", "If-Match") in operation.parameters) != guards:
+            found.append(f"{operation.id}: If-Match")
+        if guards and "409" not in operation.responses:
+            found.append(f"{operation.id}: 409")
+    return found
+
+
 def departures(document: Document) -> list[str]:
     """In what the document says something else than what was published of it."""
     published = loaded(SEED)
@@ -532,6 +546,7 @@ RULES: tuple[Rule, ...] = (
     unformatted,
     misshapen_lists,
     broken_links,
+    unguarded,
     departures,
     unlike_siblings,
 )
@@ -601,6 +616,14 @@ SPOILED: tuple[tuple[Rule, str, Any], ...] = (
     (broken_links, "components/links/GetWorkflow/parameters/id", "$response.body#/id"),
     (broken_links, "components/links/CancelThisExecution/parameters/id", "$request.path.executionId"),
     (broken_links, "components/links/GetFirstExecutionStatus/parameters/id", "$response.header.Location"),
+    (unguarded, "paths/~1v1~1workflows~1{id}/put/parameters", GONE),
+    (unguarded, "paths/~1v1~1executors~1{id}/delete/responses/409", GONE),
+    (
+        unguarded,
+        "paths/~1v1~1workflows~1{id}~1activate/post/parameters",
+        [{"$ref": "#/components/parameters/IfMatch"}],
+    ),
+    (unguarded, "components/parameters/IfMatch/name", "If-None-Match"),
     (departures, "info/version", "1.2.0"),
     (departures, "security", []),
     (departures, "tags/0/name", "Health"),

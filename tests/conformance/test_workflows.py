@@ -414,6 +414,16 @@ class TestEntityTags:
         assert api.expect(409, "DELETE", path, If_Match=before).json()["code"] == "FLK-0350"
         api.expect(204, "DELETE", path, If_Match=f"W/{before}, {now}")
 
+    @pytest.mark.parametrize("first", [True, False])
+    def test_states_on_several_lines_are_one_list(self, api: Api, *, first: bool) -> None:
+        """RFC 9110 section 5.3: as if they stood on one line, in whichever the right one is."""
+        path = f"{WORKFLOWS}/{api.draft().id}"
+        now = api.expect(200, "GET", path).headers["ETag"]
+        lines = (now, '"other"') if first else ('"other"', now)
+
+        api.expect(409, "DELETE", path, If_Match='"other"', if_match='"another"')
+        api.expect(204, "DELETE", path, If_Match=lines[0], if_match=lines[1])
+
     def test_any_state_can_be_asked_for(self, api: Api) -> None:
         """With an asterisk, or without the header."""
         path = f"{WORKFLOWS}/{api.draft().id}"

@@ -19,6 +19,7 @@ from flowker.app import Service, StoreInUse, bind, build, check_document, docume
 from flowker.operations import health, workflows
 from flowker.settings import InvalidSettings, Settings, load_settings
 from flowker.storage.database import Connection, DatabaseUnusable, EngineLock
+from flowker.storage.keys import KeysUnusable
 
 MakeSettings = Callable[..., Settings]
 
@@ -44,6 +45,23 @@ async def running(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class TestStarting:
+    async def test_it_does_not_start_when_the_keys_of_its_secrets_are_lost(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """It would take new secrets and fail with the old ones; with the file it goes on."""
+        secret = {"name": "s", "providerId": "tracer", "config": {"base_url": "https://t.example", "api_key": "k"}}
+        async with running(build(make_settings())) as client:
+            created = await client.post("/v1/provider-configurations", json=secret)
+        kept = (tmp_path / "flowker.db.secret").rename(tmp_path / "elsewhere")
+
+        with pytest.raises(KeysUnusable, match="put the file back"):
+            await build(make_settings()).start()
+
+        assert created.status_code == 201
+        kept.rename(tmp_path / "flowker.db.secret")
+        async with running(build(make_settings())) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+
     async def test_a_service_is_ready_as_soon_as_it_has_started(self, make_settings: MakeSettings) -> None:
         """On a database that was not there: it is made on the way."""
         async with running(build(make_settings())) as client:

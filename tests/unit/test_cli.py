@@ -21,6 +21,7 @@ from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
 from flowker import __version__, app, cli, demo
+from flowker.cli import access, audit, server
 from flowker.settings import Settings, load_settings
 from flowker.storage.database import Store
 
@@ -133,7 +134,8 @@ def main(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command in this process, in an empty directory: exit code, output, errors."""
     # How this process logs is no business of a test; nor is how long a start waits for the one before it.
-    monkeypatch.setattr(cli, "configure_logs", _leave_logs)
+    for module in (server, audit):
+        monkeypatch.setattr(module, "configure_logs", _leave_logs)
     monkeypatch.setattr(app, "LOCK_WAIT_S", 0.05)
     monkeypatch.chdir(tmp_path)
 
@@ -350,7 +352,7 @@ class TestKeyFile:
         (tmp_path / "linked.db").symlink_to("flowker.db")
 
         keys = {
-            cli._grant(load_settings({"FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / name}"})).key
+            access.grant(load_settings({"FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / name}"})).key
             for name in ("flowker.db", "linked.db")
         }
 
@@ -396,7 +398,7 @@ class TestAddress:
     )
     def test_it_is_shown_as_it_is_reached(self, host: str, url: str) -> None:
         """Every address of the machine is reached at its loopback one."""
-        assert cli._url(host, 80) == url
+        assert access.url_of(host, 80) == url
 
     @pytest.mark.parametrize(
         ("host", "port", "expected"),
@@ -413,7 +415,7 @@ class TestAddress:
         """The one that is not given stays as it was set."""
         monkeypatch.setenv("SERVER_ADDRESS", "localhost:4000")
 
-        settings = cli._load_settings(host, port)
+        settings = access.load_settings_for(host, port)
 
         assert (settings.host, settings.port) == expected
 
@@ -422,13 +424,13 @@ class TestAnnouncing:
     @pytest.mark.parametrize(("keys", "shown"), [("", None), ("one", "$API_KEY"), ("one,other", "${API_KEY%%,*}")])
     def test_a_key_of_the_environment_is_shown_by_its_name(self, keys: str, shown: str | None) -> None:
         """As a shell understands it."""
-        assert cli._Access(load_settings({"API_KEY": keys})).shown_key == shown
+        assert access.Access(load_settings({"API_KEY": keys})).shown_key == shown
 
     def test_a_key_of_the_database_is_shown_as_it_is(self) -> None:
         """Nobody else can know it."""
-        access = cli._Access(load_settings({"API_KEY": "made"}), Path("flowker.db.key"))
+        made = access.Access(load_settings({"API_KEY": "made"}), Path("flowker.db.key"))
 
-        assert access.shown_key == access.key == "made"
+        assert made.shown_key == made.key == "made"
 
     def test_a_sample_that_cannot_be_found_is_told(
         self, unused_tcp_port: int, capsys: pytest.CaptureFixture[str]
@@ -436,7 +438,7 @@ class TestAnnouncing:
         """The service is there all the same."""
         settings = load_settings({"API_KEY": "k"})
 
-        cli._announce(f"http://127.0.0.1:{unused_tcp_port}", cli._Access(settings))
+        server._announce(f"http://127.0.0.1:{unused_tcp_port}", access.Access(settings))
 
         out, err = capsys.readouterr()
         assert out.startswith("Flowker ")
@@ -446,9 +448,9 @@ class TestAnnouncing:
         self, unused_tcp_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Under `--reload` its start may fail, which its log tells."""
-        monkeypatch.setattr(cli, "RELOAD_START_S", 0.05)
+        monkeypatch.setattr(server, "RELOAD_START_S", 0.05)
 
-        cli._announce_when_ready(f"http://127.0.0.1:{unused_tcp_port}", cli._Access(load_settings({})))
+        server._announce_when_ready(f"http://127.0.0.1:{unused_tcp_port}", access.Access(load_settings({})))
 
         assert capsys.readouterr() == ("", "")
 

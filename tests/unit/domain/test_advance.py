@@ -559,6 +559,17 @@ class TestTimeLimit:
 
 
 class TestCancelling:
+    def test_a_call_that_never_began_is_given_up_though_its_time_has_come(self) -> None:
+        """It waited for the store: nobody would make it any more, and nobody would end it."""
+        plan = plan_of({"a": "executor", "b": "executor"}, "t>a", "t>b")
+        state = begin(plan, ACCEPTED)
+        state, _ = advance(plan, state, Started(time_at(1), (("a", 1),)))
+        state, _ = advance(plan, state, Postponed("b", time_at(2), 1))
+
+        state, _ = advance(plan, state, Cancelled(time_at(3), ADA, None))
+
+        assert set(state.open) == {"a"}
+
     def test_what_waits_is_given_up_and_what_runs_may_end(self) -> None:
         """Nothing new starts."""
         plan = plan_of({"a": "executor", "b": "executor", "c": "action"}, "t>a", "t>b", "b>c")
@@ -855,10 +866,16 @@ class Reference:
         self._derive(at)
 
     def _give_up_waits(self, at: str) -> None:
-        waiting = {name for name, run in self.runs.items() if (run.not_before or "") > at}
+        waiting = {name for name, run in self.runs.items() if self._waits(name, run, at)}
         self.runs = {name: run for name, run in self.runs.items() if name not in waiting}
         if "approval" in {self.scenario.kinds[name] for name in waiting}:
             self.limited_from = at
+
+    def _waits(self, name: str, run: Run, at: str) -> bool:
+        if run.not_before is None:
+            return False
+        never_began = self.scenario.kinds[name] == "executor" and self.tried.get(name, 0) < run.first
+        return run.not_before > at or never_began
 
     def _derive(self, at: str) -> None:
         reached = self._reached()

@@ -1,5 +1,6 @@
 """Changes of one value, which mappings and transforms have in common."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +28,26 @@ UNIX = compile_reformat({"inputFormat": "$unix", "outputFormat": "2006-01-02"}, 
 
 def nothing(_: int) -> None:
     """Spend without a bound."""
+
+
+class Counted(str):
+    """Counts how often its characters are gone through."""
+
+    __slots__ = ("times",)
+    times: int
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_characters_to_remove_are_looked_at_once() -> None:
+    """And not for each text of a list, which may have hundreds of thousands."""
+    characters = Counted(".-")
+    characters.times = 0
+
+    assert change_value(RemoveCharacters(characters), ["a.", "b-", "c"], nothing) == ["a", "b", "c"]
+    assert characters.times == 1
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,15 @@ class TestCoalesce:
 
         assert run({"a": value}, operation("coalesce", spec)) == {"a": value, "b": value}
 
+    @pytest.mark.parametrize(("value", "other"), [(1, 2), ([1] * 20, [1] * 19 + [2]), ({"a": [1]}, {"a": [2]})])
+    def test_what_is_to_be_ignored_costs_what_it_is_compared_with(self, value: Any, other: Any) -> None:
+        """Many sources with as many values to ignore would hold a worker for an hour."""
+        spec = {f"to{number}": ["a"] * 200 for number in range(199)} | {"ignore": [other] * 199 + [value]}
+
+        failed = failure_of({"a": value}, operation("coalesce", spec))
+
+        assert failed.endswith("is too much: what is rendered is larger than 1048576 characters")
+
 
 class TestExtract:
     @pytest.mark.parametrize(

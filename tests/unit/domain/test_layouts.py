@@ -79,6 +79,20 @@ def test_times_are_written(written: str, text: str) -> None:
     assert compile_layout(written).format(moment) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0001-01-01T00:00:00+24:00", "-62135683200"),
+        ("0001-01-01T00:00:00Z", "-62135596800"),
+        ("9999-12-31T23:59:59Z", "253402300799"),
+        ("9999-12-31T23:59:59-24:00", "253402387199"),
+    ],
+)
+def test_seconds_are_counted_beyond_the_first_and_the_last_year(text: str, seconds: str) -> None:
+    """Which a zone may lead to, in a text that anybody may send."""
+    assert rewritten(text, ISO, "$unix") == seconds
+
+
 def test_utc_has_a_letter_and_a_name() -> None:
     """Where the layout has a Z; nothing is left of a fraction that is nothing."""
     moment = Moment(datetime(2016, 7, 2))  # noqa: DTZ001

@@ -24,6 +24,7 @@ CONTEXT: dict[str, Any] = {
         "items": [{"price": Decimal("1.50")}, {"price": 2}, {}],
         "customer": {"name": 'Ada "the" Ünïque\n', "tags": []},
         "unit price": 3,
+        "{braces}}": 4,
     },
     "tracer-validate": {"body": {"decision": "ALLOW"}},
 }
@@ -57,6 +58,7 @@ def render(template: Any, context: dict[str, Any] | None = None) -> Any:
         ("{{workflow.items[*].price}}", [Decimal("1.50"), 2]),
         ("{{ workflow.code\t}}", "007"),
         ('{{workflow["unit price"]}}', 3),
+        ('{{workflow["{braces}}"]}}', 4),
         ("{{tracer-validate.body.decision}}", "ALLOW"),
         ("{{workflow.customer}}", CONTEXT["workflow"]["customer"]),
         ("{{$}}", CONTEXT),

@@ -12,6 +12,7 @@ from flowker.domain.transforms import OPERATIONS_MAX, compile_transforms
 OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 
 ANY = "must be one of " + ", ".join(OPERATIONS)
+ODD_SEPARATORS: list[Any] = [1, "[", "\\", "$", " ", "------", ["."], 0, False, [], {}]
 A_PATH = "must be a path of at most 500 characters"
 
 
@@ -79,7 +80,7 @@ def test_transforms_are_a_list_that_ends(whole: Any) -> None:
                 ".keySeparator",
                 "must be 1 to 5 characters without brackets, backslashes, $ and spaces",
             )
-            for separator in (1, "[", "\\", "$", " ", "------", ["."])
+            for separator in ODD_SEPARATORS
         ),
         ({"operation": "pass", "over": 1}, ".over", A_PATH),
         ({"operation": "pass", "over": "a[*]"}, ".over", "has [*]: over leads through the items itself"),

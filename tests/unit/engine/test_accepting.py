@@ -26,9 +26,13 @@ class Listener:
 
     def __init__(self) -> None:
         self.heard: list[tuple[Accepted, Definition, int]] = []
+        self.doubts = 0
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
         self.heard.append((accepted, definition, input_bytes))
+
+    def unsure(self) -> None:
+        self.doubts += 1
 
 
 @pytest.fixture

@@ -101,6 +101,20 @@ async def test_every_input_that_does_not_fit_is_found(draw: "Draw") -> None:
     ]
 
 
+async def test_what_no_input_can_make_right_is_refused(draw: "Draw") -> None:
+    """A call that could never be made is not saved."""
+    nodes = [draw.trigger, draw.call("a", "/up/../down", headers={"Authorization": "x"})]
+
+    with pytest.raises(InvalidNodeData) as caught:
+        await check_aside(nodes, [], {})
+
+    assert caught.value.fields == {
+        "nodes[1].data.path": "refuses every call: the path of the call has . or .. in it",
+        "nodes[1].data.headers": "refuses every call: a header is set that only Flowker, the configuration or its"
+        " authentication sets",
+    }
+
+
 def test_every_executor_of_the_catalog_has_its_provider() -> None:
     """What a definition may call, and through which configurations."""
     assert PROVIDERS_BY_EXECUTOR["http.request"] == "http"

@@ -9,11 +9,13 @@ import pytest
 import structlog
 from aiohttp import web
 
+from flowker.domain.errors import InternalError
 from flowker.domain.executions import Event, Outcome, Run, Settled, State
 from flowker.domain.nodes import Node, compile_node
 from flowker.engine.embedded import INPUT_KEPT_BYTES_MAX
 from flowker.engine.records import build_progress, read_extent, read_recorded
 from flowker.engine.steps import Steps
+from flowker.engine.wakeups import POLL_MAX_S
 from flowker.storage import executions, journal, provider_configurations
 from flowker.storage.database import Connection
 
@@ -183,6 +185,18 @@ class TestStoreAway:
         ended = await bench.end(execution_id)
 
         assert ended.row.status == "completed"
+
+
+async def test_what_was_accepted_without_an_answer_is_driven_all_the_same(bench: "Bench", simple: str) -> None:
+    """Whoever sent it was told to try again; the commit was made, and nothing that is committed stays lying there."""
+    bench.store.lose_answer(executions.accept)
+    await bench.eventually(lambda: bench.clock.sleeps(POLL_MAX_S))
+
+    with pytest.raises(InternalError):
+        await bench.accept_as("one", simple)
+    bench.clock.turn(POLL_MAX_S)
+
+    assert (await bench.end("one")).row.status == "completed"
 
 
 class TestJournal:

@@ -24,8 +24,8 @@ from flowker.domain.errors import (
 )
 from flowker.domain.executions import Attempt, Outcome, Postponed
 from flowker.domain.interventions import Cancel, Decide, Retry
-from flowker.engine import embedded
-from flowker.engine.embedded import INTERVENTION_WAIT_S, RECORD_RETRY_S
+from flowker.engine import driver
+from flowker.engine.driver import RECORD_RETRY_S
 from flowker.engine.records import Recorded, read_recorded
 from flowker.storage import executions
 from flowker.storage.database import Connection
@@ -556,7 +556,7 @@ class TestBounds:
         self, bench: "Bench", draw: "Draw", monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It was made, it is audited, and whoever made it hears of it; the outputs are not kept."""
-        monkeypatch.setattr(embedded, "JOURNAL_BYTES_MAX", 2_000)
+        monkeypatch.setattr(driver, "JOURNAL_BYTES_MAX", 2_000)
         nodes = [draw.trigger, draw.action("ask", "approval"), draw.action("out", "set_output", output="x" * 2_000)]
         workflow_id = await bench.save(nodes, draw.chain("t", "ask", "out"))
         execution_id = await _accept(bench, workflow_id)
@@ -580,7 +580,7 @@ class TestBounds:
         self, bench: "Bench", draw: "Draw", monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each retry is written down too: the journal ends a little above its bound."""
-        monkeypatch.setattr(embedded, "JOURNAL_BYTES_MAX", 2_000)
+        monkeypatch.setattr(driver, "JOURNAL_BYTES_MAX", 2_000)
         nodes = [draw.trigger, draw.action("out", "set_output", output="x" * 2_000)]
         execution_id = (await bench.run(await bench.save(nodes, draw.chain("t", "out")))).row.id
 
@@ -594,6 +594,12 @@ class TestBounds:
         assert 10 < len(refused) < 30
         assert set(refused) == {"The execution has kept as much as it may: it cannot be continued."}
         assert 2_000 < recorded.journal_bytes < 3_000
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks something waits for a moment only."""
+    monkeypatch.setattr("flowker.engine.embedded.INTERVENTION_WAIT_S", 0.3)
 
 
 class TestTurns:
@@ -626,6 +632,7 @@ class TestTurns:
         with pytest.raises(InternalError):
             await bench.engine.intervene("one", Retry(ADA))
 
+    @pytest.mark.usefixtures("_impatient")
     async def test_who_waits_too_long_is_refused_and_nothing_is_done(self, bench: "Bench", draw: "Draw") -> None:
         """An engine that has no worker takes no turn."""
         execution_id = await _accept(bench, await bench.save(*_a_delay(draw)))
@@ -633,15 +640,13 @@ class TestTurns:
         await bench.engine.stop()
         await bench.make_engine(workers=0).start()
 
-        asking = asyncio.create_task(bench.engine.intervene(execution_id, Cancel(ADA)))
-        await bench.eventually(lambda: bench.clock.sleeps(INTERVENTION_WAIT_S))
-        bench.clock.turn(INTERVENTION_WAIT_S)
         with pytest.raises(InternalError):
-            await asking
+            await bench.engine.intervene(execution_id, Cancel(ADA))
         await bench.restart()
 
         assert (await bench.until(execution_id, lambda _: True)).row.status == "running"
 
+    @pytest.mark.usefixtures("_impatient")
     async def test_who_waits_for_a_commit_too_long_hears_that_it_is_not_known(
         self, bench: "Bench", draw: "Draw"
     ) -> None:
@@ -650,11 +655,9 @@ class TestTurns:
         await _until_parked(bench, execution_id)
         bench.store.refuse(executions.record, times=2)
 
-        asking = asyncio.create_task(bench.engine.intervene(execution_id, Cancel(ADA)))
-        await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[0]))
-        bench.clock.turn(INTERVENTION_WAIT_S)
         with pytest.raises(InternalError, match="not known yet"):
-            await asking
+            await bench.engine.intervene(execution_id, Cancel(ADA))
+        bench.clock.turn(RECORD_RETRY_S[0])
         await bench.eventually(lambda: bench.clock.sleeps(RECORD_RETRY_S[1]))
         bench.clock.turn(RECORD_RETRY_S[1])
         ended = await bench.end(execution_id)

@@ -85,3 +85,31 @@ async def test_money_goes_through_every_kind_of_mapping(bench: "Bench", draw: "D
             "limit": Decimal("5000.00"),
         }
     )
+
+
+async def test_a_branch_beside_it_changes_no_repeated_call(bench: "Bench", draw: "Draw", serve: Serve) -> None:
+    """A far side that knows the key refuses another body. It is the same after a restart."""
+    arrived: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/rate":
+            return web.json_response({"rate": 5})
+        arrived.append(await request.text())
+        return web.Response(status=503 if len(arrived) < 3 else 200)
+
+    await bench.configure_http(await serve(answer))
+    mapping = [{"source": "workflow.amount", "target": "amount"}, {"source": "ask.body.rate", "target": "rate"}]
+    nodes = [TRIGGER, draw.call("pay", inputMapping=mapping), draw.action("wait", "delay", seconds=0.1)]
+    nodes.append(draw.call("ask", "/rate"))
+    workflow_id = await bench.save(nodes, draw.edges(("start", "pay"), ("start", "wait"), ("wait", "ask")))
+
+    execution_id = await bench.accept(workflow_id, amount=1)
+    await bench.until(execution_id, lambda recorded: recorded.row.wake_at is not None and len(arrived) == 1)
+    bench.clock.turn(61)
+    await bench.until(execution_id, lambda recorded: recorded.row.wake_at is not None and len(arrived) == 2)
+    await bench.restart()
+    bench.clock.turn(61)
+    recorded = await bench.end(execution_id)
+
+    assert recorded.row.status == "completed"
+    assert arrived == ['{"amount":1}'] * 3

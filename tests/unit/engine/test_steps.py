@@ -11,9 +11,10 @@ from aiohttp import web
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import Node, compile_node
 from flowker.domain.timestamps import parse_timestamp
-from flowker.engine.steps import Steps, is_call, run_in_place
+from flowker.engine.steps import Steps, configuration_id, is_call, run_in_place
 from flowker.storage import provider_configurations
 from flowker.storage.vault import Vault, make_key
+from tests.unit.engine.conftest import CONFIGURATION_ID
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Answer, Bench, Draw
@@ -96,6 +97,12 @@ class TestInPlace:
         """Everything else runs in place."""
         assert is_call(compiled(draw.call("c")))
         assert not is_call(compiled(draw.action("a")))
+
+    def test_only_executor_nodes_go_through_a_configuration(self, draw: "Draw") -> None:
+        """Of a provider, or with an endpoint."""
+        assert configuration_id(compiled(draw.call("c"))) == CONFIGURATION_ID
+        assert configuration_id(compiled(endpoint_node(CONFIGURATION_ID, "screen"))) == CONFIGURATION_ID
+        assert configuration_id(compiled(draw.action("a"))) == ""
 
 
 class TestCalling:

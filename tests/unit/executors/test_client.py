@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -60,6 +61,31 @@ async def says_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
     await writer.drain()
+
+
+class Threads(ThreadPoolExecutor):
+    """Counts what it is asked for."""
+
+    asked = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.mark.parametrize(("characters", "asked"), [(1_000, 0), (20_000, 1)])
+async def test_a_large_body_is_read_beside_the_event_loop(
+    caller: Caller, far_side: FarSide, call_to: CallTo, characters: int, asked: int
+) -> None:
+    """The others do not wait for it."""
+    threads = Threads(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    far_side.answers(text=f'{{"text": "{"x" * characters}"}}', content_type="application/json")
+
+    result = await caller.call(call_to(far_side.url))
+
+    assert (result.output or {})["body"] == {"text": "x" * characters}
+    assert threads.asked == asked
 
 
 async def test_a_call_arrives_as_it_was_prepared(caller: Caller, far_side: FarSide, call_to: CallTo) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowker.executors.calls import Call
-from flowker.executors.http import prepare, probe
+from flowker.executors.http import foresee, prepare, probe
 from flowker.executors.refusals import CallRefused
 from tests.unit.executors.conftest import EXECUTION_ID
 
@@ -263,3 +263,25 @@ def test_the_probe_is_made_as_a_call_is() -> None:
     assert not probe({"base_url": BASE}).allow_redirects
     with pytest.raises(CallRefused, match="only Flowker"):
         probe({"base_url": BASE, **BEARER, "headers": {"Authorization": "Bearer other"}})
+
+
+@pytest.mark.parametrize(
+    ("path", "input_", "members"),
+    [
+        ("", {}, set()),
+        ("/a/{id}?q={id}", {}, set()),
+        ("/a/{id}", {"id": 7, "query": {"a": [1, None]}, "headers": {"X-A": True}}, set()),
+        ("/{query}/{headers}", {"query": "q", "headers": "h"}, set()),
+        ("/a#b", {}, {"path"}),
+        ("/%2e%2e/a", {}, {"path"}),
+        ("/a\\b", {}, {"path"}),
+        ("/{id}/{other}", {"id": ""}, {"id"}),
+        ("/{id}", {"id": ".."}, {"path"}),
+        ("/a", {"query": {"a": {"b": 1}}, "headers": {"Idempotency-Key": "k"}}, {"query", "headers"}),
+        ("/a", {"headers": {"Cookie": "c"}}, {"headers"}),
+        ("/a", {"headers": {"not a name": "x"}}, {"headers"}),
+    ],
+)
+def test_what_no_call_can_be_sent_with_is_foreseen(path: str, input_: dict[str, Any], members: set[str]) -> None:
+    """From what the node says itself; what is not known yet is taken to fit."""
+    assert foresee(path, input_).keys() == members

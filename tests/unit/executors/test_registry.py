@@ -343,6 +343,11 @@ def test_inputs_that_do_not_fit(executor: str, input_: dict[str, Any], field: st
             },
             set(),
         ),
+        ({"path": "orders", "method": "POST", "signing_secret": "s" * 16}, set()),
+        (
+            {"path": "orders", "method": "POST", "signing_secret": "s", "verify_token": ""},
+            {"signing_secret", "verify_token"},
+        ),
         ({}, {"path", "method"}),
         ({"path": "", "method": "HEAD", "responseMode": "later"}, {"path", "method", "responseMode"}),
         ({"path": "orders", "method": "PUT", "responseTimeout": 31, "more": 1}, {"responseTimeout", "more"}),

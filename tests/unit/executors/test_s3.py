@@ -15,7 +15,7 @@ from aiohttp import web
 from flowker.executors.calls import Call, CallFailed, CallSucceeded
 from flowker.executors.client import Caller
 from flowker.executors.refusals import CallRefused
-from flowker.executors.s3 import prepare_get_object, prepare_put_object, probe
+from flowker.executors.s3 import foresee, prepare_get_object, prepare_put_object, probe
 from tests.unit.executors.conftest import EXECUTION_ID
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -267,3 +267,16 @@ def test_a_configuration_that_cannot_be_signed_with_is_refused(wrong: dict[str, 
     """For what got past its schema."""
     with pytest.raises(CallRefused):
         probe(config(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("input_", "members"),
+    [
+        ({}, set()),
+        ({"key": "a/b", "content_type": "text/plain", "body": 1}, set()),
+        ({"key": "a/../b", "content_type": "é"}, {"key", "content_type"}),
+    ],
+)
+def test_what_no_object_can_have_is_foreseen(input_: dict[str, Any], members: set[str]) -> None:
+    """From what the node says itself."""
+    assert foresee("", input_).keys() == members

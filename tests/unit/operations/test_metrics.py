@@ -47,6 +47,7 @@ async def test_a_new_service_has_counted_nothing(context: Context) -> None:
         sample("circuit_breakers", state="half-open"): 0,
         sample("circuit_breaker_openings_total"): 0,
         sample("ready_queue_depth"): 0,
+        sample("calls_in_line"): 0,
         sample("write_queue_depth"): 0,
     }
 

@@ -3,14 +3,16 @@
 import base64
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import Connection
 
 from flowker.domain.errors import InvalidQuery, InvalidSortOrder
-from flowker.storage import executions, workflows
+from flowker.storage import executions, executor_configurations, provider_configurations, workflows
 from flowker.storage.executions import Acceptance, Progress
+from flowker.storage.executor_configurations import StoredExecutorConfiguration
+from flowker.storage.provider_configurations import StoredProviderConfiguration
 from flowker.storage.workflows import StoredWorkflow
 
 MakeWorkflow = Callable[..., StoredWorkflow]
@@ -150,6 +152,57 @@ def test_rows_inserted_between_pages_disturb_nothing(
     expected = [workflow.id for workflow in before]
     assert [id_ for id_ in ids if id_ in expected] == (expected if sort_order == "ASC" else expected[::-1])
     assert len(ids) == len(set(ids))
+
+
+class TestLargeRows:
+    """A page ends before it is too large, and the next one goes on where it ended."""
+
+    SIZES = (3, 3, 1, 9, 3, 6, 1, 1)
+    """Megabytes of the rows, in their order."""
+
+    PAGES: ClassVar = {"ASC": ["012", "3", "4", "567"], "DESC": ["765", "4", "3", "210"]}
+
+    MADE: ClassVar[dict[Any, Callable[[dict[str, Any]], Any]]] = {
+        workflows: lambda common: StoredWorkflow(
+            **common, status="draft" if common["name"] < "4" else "active", nodes=[], edges=[]
+        ),
+        provider_configurations: lambda common: StoredProviderConfiguration(
+            **common, status="active" if common["name"] < "4" else "disabled", provider_id="http", config={}
+        ),
+        executor_configurations: lambda common: StoredExecutorConfiguration(
+            **common, status="tested", base_url="", endpoints=[], authentication={}
+        ),
+    }
+
+    @pytest.mark.parametrize("module", list(MADE))
+    def test_end_a_page_early(self, connection: Connection, module: Any) -> None:
+        """One that is too large by itself is a page, and bytes count, not characters."""
+        for number, megabytes in enumerate(self.SIZES):
+            text = "é" * (megabytes * (2**20 - 100) // 2)
+            common = {"id": f"id{9 - number}", "name": str(number), "metadata": {"text": text}}
+            times = {"description": "", "revision": 1, "created_at": at(1), "updated_at": at(2)}
+            module.insert(connection, self.MADE[module]({**common, **times}))
+
+        for sort_order, expected in self.PAGES.items():
+            pages, cursor = [], None
+            while cursor != "":
+                page = module.list_page(connection, limit=100, cursor=cursor, sort_by="name", sort_order=sort_order)
+                assert page.has_more == bool(page.next_cursor)
+                pages.append("".join(item.name for item in page.items))
+                cursor = page.next_cursor
+
+            assert pages == expected
+
+    def test_keep_to_the_limit(self, connection: Connection, make_workflow: MakeWorkflow) -> None:
+        """Whichever is reached first."""
+        for _ in range(12):
+            workflows.insert(connection, make_workflow(metadata={"text": "x" * 2**20}))
+
+        pages = [
+            len(workflows.list_page(connection, limit=limit, sort_by="name").items) for limit in (1, 6, 7, 8, 100)
+        ]
+
+        assert pages == [1, 6, 7, 7, 7]
 
 
 def test_an_empty_list_is_a_page(connection: Connection) -> None:

@@ -1,0 +1,59 @@
+"""`flowker audit`: whether the trail is as it was written."""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from flowker.cli.console import err, out
+from flowker.logs import configure_logs
+from flowker.settings import load_settings
+from flowker.storage.audit_verification import Verification, verify_database
+
+audit_commands = typer.Typer(help="The audit trail.", no_args_is_help=True)
+
+
+def _hashes(texts: list[str] | None) -> list[str]:
+    if any(not re.fullmatch("[0-9a-f]{64}", text) for text in texts or []):
+        raise typer.BadParameter("a hash has 64 digits, 0-9 and a-f")
+    return texts or []
+
+
+@audit_commands.command("verify")
+def verify_audit(
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(callback=_hashes, help="The hash of an entry, noted earlier: it has to be there. Repeatable."),
+    ] = None,
+) -> None:
+    """Compute every entry of the audit trail again. The service may run meanwhile."""
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    started = time.monotonic()
+    with _shown_progress() as tell:
+        verification = asyncio.run(verify_database(settings.database_url, frozenset(anchor or ()), tell))
+    per_second = verification.checked / (time.monotonic() - started)
+    out.print(f"{verification.checked} entries checked, {per_second:.0f} per second")
+    if verification.first_bad is not None:
+        err.print(verification.message, style="red")
+    elif verification.anchors:
+        err.print(f"No entry has the hash {', '.join(sorted(verification.anchors))}.", style="red")
+        err.print("The entries follow from each other, but they are not those that were there.")
+    if not verification.is_good:
+        raise typer.Exit(1)
+    out.print(verification.message)
+    if verification.sequence:
+        out.print(f"The last one has the hash {verification.hash}")
+
+
+@contextlib.contextmanager
+def _shown_progress() -> Iterator[Callable[[Verification, int], None]]:
+    """A bar, for whoever sits before a terminal."""
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("Verifying", total=None)
+        yield lambda so_far, entries: progress.update(bar, completed=so_far.sequence, total=entries)
