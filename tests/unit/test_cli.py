@@ -1,6 +1,7 @@
 """The commands, as a person runs them: in processes of their own wherever a service is started."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import pty
@@ -23,7 +24,7 @@ from typer.testing import CliRunner
 from flowker import __version__, app, cli, demo
 from flowker.cli import access, audit, server
 from flowker.settings import Settings, load_settings
-from flowker.storage.database import Store
+from flowker.storage.database import Store, without_password
 
 PATIENCE_S = 30.0
 
@@ -554,6 +555,32 @@ class TestDatabase:
 
         assert first == second == (0, "sqlite:///flowker.db is up to date\n", "")
         assert asyncio.run(_is_current(f"sqlite:///{tmp_path / 'flowker.db'}"))
+
+    def test_a_server_is_named_without_what_is_secret(self, main: Callable[..., Any], postgresql_url: str) -> None:
+        """The password, and the parameters, which can hold one."""
+        code, out, err = main("db", "upgrade", FLOWKER_DATABASE_URL=postgresql_url)
+
+        assert (code, err) == (0, "")
+        assert out == f"{without_password(postgresql_url)} is up to date\n"
+        assert "?" not in out
+
+    def test_a_service_on_a_server_says_what_it_needs(self, main: Callable[..., Any]) -> None:
+        """Both at once, without the URL."""
+        code, out, err = main("serve", FLOWKER_DATABASE_URL="postgresql://flowker:canary@127.0.0.1:1/flowker")
+
+        assert (code, out) == (2, "")
+        assert [line.partition(":")[0] for line in err.splitlines()[1:]] == ["API_KEY", "FLOWKER_SECRET_KEY"]
+        assert "canary" not in err
+
+    def test_a_server_that_is_away_at_the_start_is_told(self, main: Callable[..., Any]) -> None:
+        """In the driver's words, which know no password."""
+        key = base64.b64encode(bytes(32)).decode()
+        url = "postgresql://flowker:canary@127.0.0.1:1/flowker"
+        code, out, err = main("serve", FLOWKER_DATABASE_URL=url, API_KEY="k", FLOWKER_SECRET_KEY=key)
+
+        assert (code, out) == (1, "")
+        assert err.startswith("Error: the database cannot be used: connection")
+        assert "canary" not in err
 
     @pytest.mark.parametrize(
         ("url", "told"), [("sqlite:///nowhere/flowker.db", "unable to open"), ("sqlite:///no.db", "not a database")]

@@ -176,6 +176,16 @@ async def test_the_file_is_not_touched_beside_a_running_service(url: str, tmp_pa
     assert keys.read_or_make(path) == before
 
 
+async def test_on_a_server_there_is_no_key_to_replace(postgresql_url: str) -> None:
+    """The keys are with whoever sets them; with a new one everything is sealed anew."""
+    key = make_key()
+
+    with pytest.raises(keys.KeysUnusable, match="no file to keep one in"):
+        await rotate(settings_of(postgresql_url))
+
+    assert await rotate(settings_of(postgresql_url, key)) == 0
+
+
 async def test_a_rotation_that_fails_keeps_every_key(url: str, tmp_path: Path) -> None:
     """A row that nobody can open is told, and what was sealed with either key still opens."""
     path = tmp_path / "flowker.db.secret"
