@@ -1,4 +1,4 @@
-"""The commands: serve, demo, db upgrade, audit verify, spec check, secrets rotate.
+"""The commands: serve, demo, db upgrade, audit verify, spec check, secrets rotate; prune, audit archive, db backup.
 
 Exit codes: 0 done, 1 failed, 2 used wrongly.
 
@@ -14,6 +14,7 @@ import typer
 
 from flowker import __version__
 from flowker.app import StoreInUse
+from flowker.cli import retention
 from flowker.cli.audit import audit_commands
 from flowker.cli.console import err, out
 from flowker.cli.database import database_commands, secrets_commands
@@ -39,6 +40,7 @@ cli.add_typer(database_commands, name="db")
 cli.add_typer(audit_commands, name="audit")
 cli.add_typer(document_commands, name="spec")
 cli.add_typer(secrets_commands, name="secrets")
+retention.register(cli, database_commands, audit_commands)
 
 
 def main() -> None:
@@ -49,7 +51,7 @@ def main() -> None:
         _fail("The settings cannot be used:", f"\n{error}", code=2)
     except DemoFailed as error:
         _fail("The demo failed:", f" {error}", code=1)
-    except (StoreInUse, DatabaseUnusable, SecretUnreadable) as error:
+    except (StoreInUse, DatabaseUnusable, SecretUnreadable, *retention.FAILURES) as error:
         _fail("Error:", f" {error}", code=1)
 
 

@@ -39,6 +39,7 @@ EVENT_KINDS: Final[Mapping[str, Kind]] = {
     "WORKFLOW_MOVED_TO_DRAFT": Kind("DRAFT", "SUCCESS", "workflow"),
     "WORKFLOW_RESEALED": Kind("UPDATE", "SUCCESS", "workflow"),
     "WEBHOOK_REFUSED": Kind("EXECUTE", "FAILED", "workflow"),
+    "EXECUTIONS_PRUNED": Kind("DELETE", "SUCCESS", "workflow"),
     "EXECUTION_STARTED": Kind("EXECUTE", "SUCCESS", "execution"),
     "EXECUTION_COMPLETED": Kind("EXECUTE", "SUCCESS", "execution"),
     "EXECUTION_FAILED": Kind("EXECUTE", "FAILED", "execution"),
@@ -223,6 +224,45 @@ def first_bad(entries: Iterable[StoredEntry], last_sequence: int, last_hash: str
             return last_sequence
         last_hash = hash_
     return None
+
+
+def entry_text(entry: StoredEntry) -> str:
+    """What the hash of a stored entry is of, apart from the hash before. For an entry that is as it was written."""
+    (
+        _,
+        event_id,
+        event_type,
+        action,
+        result,
+        resource_type,
+        resource_id,
+        *actor,
+        context,
+        metadata,
+        timestamp,
+        _,
+        _,
+    ) = entry
+    actor_type, actor_id, actor_ip = actor
+    return _text(
+        action,
+        actor_id,
+        actor_ip,
+        actor_type,
+        context,
+        event_id,
+        event_type,
+        metadata,
+        resource_id,
+        resource_type,
+        result,
+        timestamp,
+    )
+
+
+def entry_hash(text: str, previous_hash: str) -> str:
+    """The hash of an entry with this text."""
+    return _hash(text, previous_hash)
 
 
 def _hash(text: str, previous_hash: str) -> str:

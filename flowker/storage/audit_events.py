@@ -153,6 +153,13 @@ def read_entries(connection: Connection, first: int | None, last: int | None, li
         result.close()
 
 
+def last_before(connection: Connection, archived: int, before: str) -> int | None:
+    """The last entry behind the archived ones that is from before a time, never the newest; None without one."""
+    stored = range(archived + 1, tail(connection).sequence)
+    count = bisect_left(stored, before, key=_timestamps(connection))
+    return archived + count if count else None
+
+
 def _range(connection: Connection, search: Search) -> tuple[int, int]:
     """The first and the last sequence that the dates of a search allow."""
     if search.date_from is None and search.date_to is None:

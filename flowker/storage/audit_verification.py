@@ -2,6 +2,9 @@
 
 It reads in pages, each a snapshot of its own. Entries never change, so a chain can be verified beside a service that
 appends to it, and no long snapshot keeps the write-ahead log from shrinking.
+
+Where the oldest part of the chain was archived, verification begins behind the checkpoint that stands for it, once
+its signature has been verified. An archive that moves the checkpoint on meanwhile takes the verification along.
 """
 
 import asyncio
@@ -12,13 +15,15 @@ from typing import Any, Final, get_args
 from sqlalchemy import Column, Connection, Select, func, select
 
 from flowker.domain.audit import GENESIS_HASH, StoredEntry, first_bad
-from flowker.domain.errors import InternalError
 from flowker.domain.workflows import Status
-from flowker.storage import audit_events, executor_configurations, provider_configurations, tables
-from flowker.storage.database import DatabaseUnusable, Store, is_unreadable
+from flowker.storage import audit_checkpoint, audit_events, executor_configurations, provider_configurations, tables
+from flowker.storage.audit_checkpoint import CheckpointBad
+from flowker.storage.database import Store, is_unreadable, opened
 from flowker.storage.executions import OPEN_STATUSES, TERMINAL_STATUSES
+from flowker.storage.keys import KeysUnusable
 from flowker.storage.requests import unavailable
 from flowker.storage.tables import executions, workflows
+from flowker.storage.vault import Vault
 
 ENTRIES_PER_PAGE: Final = 1_000
 """A page keeps a reading thread for some milliseconds, and its start costs nothing beside it."""
@@ -40,6 +45,9 @@ class Verification:
     first_bad: int | None = None
     is_cut: bool = False
     """The chain ends before the last change that it has to tell of."""
+    archived: int = 0
+    """Up to this entry the chain was archived; the checkpoint vouches for it."""
+    checkpoint_bad: bool = False
     anchors: frozenset[str] = frozenset()
     """Hashes that were noted earlier and have not been found yet."""
     ended: bool = False
@@ -50,47 +58,44 @@ class Verification:
 
     @property
     def message(self) -> str:
+        if self.checkpoint_bad:
+            return audit_checkpoint.MESSAGE
         if self.is_cut:
             return f"The chain ends after entry {self.sequence}: what was recorded later was taken away."
         if self.first_bad is not None:
             return f"Entry {self.first_bad} is not as it was written: it was changed, moved or taken away."
         if not self.sequence:
             return "Nothing was recorded yet."
-        return f"Every entry from 1 to {self.sequence} is as it was written."
+        told = f"Every entry from {self.archived + 1} to {self.sequence} is as it was written."
+        if not self.archived:
+            return told
+        return f"{told} Those up to {self.archived} were archived: the checkpoint is as this service signed it."
 
     @property
     def checked(self) -> int:
         """How many entries were looked at, the bad one included."""
-        return self.sequence + (self.first_bad is not None and not self.is_cut)
+        is_bad_one_read = self.first_bad is not None and not (self.is_cut or self.checkpoint_bad)
+        return self.sequence - self.archived + is_bad_one_read
 
 
 async def verify_database(
-    url: str, anchors: frozenset[str], tell: Callable[[Verification, int], None]
+    url: str, vault: Vault, anchors: frozenset[str], tell: Callable[[Verification, int], None]
 ) -> Verification:
     """Verify the whole chain of a database beside whoever has it open; raises `DatabaseUnusable`.
 
     After each page `tell` is told how far it has come, and of about how many entries.
     """
-    store = Store(url, readers=1)
-    await store.start()
-    try:
-        if not await store.check():
-            raise DatabaseUnusable(
-                "the database has the schema of another version; `flowker db upgrade` brings it up"
-            )
+    async with opened(url, wrong="the database cannot be read") as store:
         entries = (await store.read(audit_events.tail)).sequence
-        return await verify(store, Verification(anchors=anchors), tell=lambda so_far: tell(so_far, entries))
-    except InternalError as error:
-        raise DatabaseUnusable("the database cannot be read") from error
-    finally:
-        await store.stop()
+        return await verify(store, vault, Verification(anchors=anchors), tell=lambda so_far: tell(so_far, entries))
 
 
 class Verifier:
     """Verifies for whoever asks: a few at once, a few more wait, and others are refused."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
+        self._vault = vault
         self._turn = asyncio.Semaphore(AT_ONCE_MAX)
         self._asking = 0
 
@@ -101,29 +106,58 @@ class Verifier:
         self._asking += 1
         try:
             async with self._turn:
-                return await verify(self._store, Verification(), until)
+                return await verify(self._store, self._vault, Verification(), until)
         finally:
             self._asking -= 1
 
 
 async def verify(
     store: Store,
+    vault: Vault,
     verification: Verification,
     until: int | None = None,
     tell: Callable[[Verification], None] = lambda _: None,
 ) -> Verification:
     """Verify page by page up to a sequence, or to the end of the chain and whether it was cut off there."""
     while not verification.ended:
-        verification = await store.read(advance, verification, until)
+        verification = await store.read(advance, vault, verification, until)
         tell(verification)
     return verification
 
 
 def advance(
-    connection: Connection, so_far: Verification, until: int | None, entries: int = ENTRIES_PER_PAGE
+    connection: Connection, vault: Vault, so_far: Verification, until: int | None, entries: int = ENTRIES_PER_PAGE
 ) -> Verification:
     """Verify the next page."""
-    after = so_far.sequence or None
+    so_far = _behind_checkpoint(connection, vault, so_far)
+    return so_far if so_far.ended else _advance(connection, so_far, until, entries)
+
+
+def _behind_checkpoint(connection: Connection, vault: Vault, so_far: Verification) -> Verification:
+    """Go on behind the checkpoint, if it is further: what comes before it is not here any more."""
+    try:
+        with connection.begin_nested():
+            checkpoint = audit_checkpoint.require(connection, vault)
+    except Exception as error:
+        if not (isinstance(error, CheckpointBad | KeysUnusable) or is_unreadable(error)):
+            raise
+        return replace(so_far, first_bad=1, checkpoint_bad=True, ended=True)
+    if checkpoint is None or checkpoint.sequence < so_far.sequence or checkpoint.sequence == so_far.archived:
+        return so_far
+    sequence, hash_ = checkpoint.sequence, checkpoint.hash
+    return replace(
+        so_far,
+        sequence=sequence,
+        archived=sequence,
+        hash=hash_,
+        timestamp=checkpoint.timestamp,
+        anchors=so_far.anchors - {hash_},
+    )
+
+
+def _advance(connection: Connection, so_far: Verification, until: int | None, entries: int) -> Verification:
+    # The entry of the checkpoint is not here to begin with.
+    after = so_far.sequence if so_far.sequence > so_far.archived else None
     # A page begins with the entry that the last one ended with: that there is one of it is verified too.
     limit = entries if after is None else entries + 1
     try:
@@ -134,7 +168,9 @@ def advance(
         if not is_unreadable(error):
             raise
         # Half a page, until the entry that cannot be read is alone.
-        return _bad(so_far, so_far.sequence + 1) if entries == 1 else advance(connection, so_far, until, entries // 2)
+        return (
+            _bad(so_far, so_far.sequence + 1) if entries == 1 else _advance(connection, so_far, until, entries // 2)
+        )
     fresh = rows
     if after is not None:
         if not rows or rows[0][0] != so_far.sequence or rows[0][13] != so_far.hash:

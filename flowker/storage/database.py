@@ -8,7 +8,8 @@ How databases differ is known to `sqlite` and `postgresql` and chosen here, by t
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -28,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 
+from flowker.domain.errors import InternalError
 from flowker.storage import keys, migrations, postgresql, sqlite
 from flowker.storage.readers import Readers
 from flowker.storage.refusals import DatabaseUnusable
@@ -115,6 +117,26 @@ class Store:
         return await self.read(migrations.schema_is_current)
 
 
+@asynccontextmanager
+async def opened(url: str, *, wrong: str = "the database cannot be used") -> AsyncIterator[Store]:
+    """The store for a command, beside whoever else has it open.
+
+    Raises `DatabaseUnusable`: when the schema is another one, or with what went `wrong` when something fails later.
+    """
+    store = Store(url, readers=1)
+    await store.start()
+    try:
+        if not await store.check():
+            raise DatabaseUnusable(
+                "the database has the schema of another version; `flowker db upgrade` brings it up"
+            )
+        yield store
+    except InternalError as error:
+        raise DatabaseUnusable(wrong) from error
+    finally:
+        await store.stop()
+
+
 class EngineLock:
     """Keeps a second engine off the same store. The lock ends with the process that holds it, or before.
 
@@ -186,6 +208,11 @@ def is_unreadable(error: BaseException) -> bool:
     """Whether something that is stored cannot be read, and not the store cannot be reached."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return cause is not None and (sqlite.is_unreadable(cause) or postgresql.is_unreadable(cause))
+
+
+def reusable_bytes(connection: Connection) -> int | None:
+    """How much of the file is free for what is written next; None for a server, which sees to that itself."""
+    return None if connection.dialect.name == "postgresql" else sqlite.reusable_bytes(connection)
 
 
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:

@@ -120,8 +120,8 @@ def accept(connection: Connection, items: Sequence[Acceptance]) -> list[AcceptOu
 def record(connection: Connection, items: Sequence[Progress]) -> list[bool]:
     """Store what happened; False for an item that came too late. For `Store.write_together`.
 
-    An item is too late when its execution has ended (unless the item reopens it), or when the journal has its
-    sequence number already: somebody else drives the execution.
+    An item is too late when its execution has ended (unless the item reopens it) or is gone, or when the journal has
+    its sequence number already: somebody else drives the execution.
     """
     places = _places(connection, {item.execution_id for item in items})
     outcomes = [_take_place(places, item) for item in items]
@@ -269,7 +269,10 @@ def _places(connection: Connection, execution_ids: Iterable[str]) -> dict[str, t
 
 def _take_place(places: dict[str, tuple[str, int]], item: Progress) -> bool:
     """Whether the item comes in time; if so, what comes next is counted on from it."""
-    status, next_seq = places.get(item.execution_id, ("", 0))
+    place = places.get(item.execution_id)
+    if place is None:
+        return False  # It was pruned, and somebody wanted to reopen it.
+    status, next_seq = place
     if (status not in OPEN_STATUSES and not item.reopens) or item.first_seq < next_seq:
         return False
     places[item.execution_id] = (item.status, item.first_seq + len(item.events))

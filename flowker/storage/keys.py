@@ -49,7 +49,8 @@ def read_or_make(path: Path) -> Sequence[bytes]:
         keys = _read(path) if _is_lost(path) else _make(path)
     if keys is None:
         raise KeysUnusable(
-            f"{path} is not there, and the database has secrets that were sealed with its key: put the file back,"
+            f"{path} is not there, and the database has secrets that were sealed with its key, or a checkpoint that"
+            " was signed with it: put the file back,"
             " or set FLOWKER_SECRET_KEY when its key was that"
         )
     return keys

@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 from flowker import jsontext
 from flowker.domain.audit import SYSTEM, AuditEvent, ResourceType
-from flowker.storage import audit_events
+from flowker.storage import audit_checkpoint, audit_events
 from flowker.storage.database import Store
 from flowker.storage.statements import AnyRow
 from flowker.storage.tables import executor_configurations, provider_configurations, workflow_revisions
@@ -25,7 +25,10 @@ PAGE: Final = 50
 
 
 async def reseal_all(store: Store, vault: Vault, now: Callable[[], str]) -> int:
-    """The number of rows that were sealed anew; raises `SecretUnreadable`, and what came before stays done."""
+    """The number of rows that were sealed anew; the checkpoint of the audit chain is signed anew, too.
+
+    Raises `SecretUnreadable` or `CheckpointBad`, and what came before stays done.
+    """
     resealed = 0
     for sealed in _EVERYTHING:
         after: tuple[Any, ...] | None = None
@@ -34,6 +37,7 @@ async def reseal_all(store: Store, vault: Vault, now: Callable[[], str]) -> int:
             resealed += changed
             if after is None:
                 break
+    await store.write(audit_checkpoint.resign, vault)
     return resealed
 
 

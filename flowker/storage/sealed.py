@@ -1,4 +1,7 @@
-"""Whether a database file has sealed secrets: asked before a key is made, which would open none of them."""
+"""Whether a database file has sealed secrets: asked before a key is made, which would open none of them.
+
+A signed checkpoint of the audit trail counts as one: a new key would not vouch for it.
+"""
 
 import sqlite3
 from collections.abc import Callable
@@ -21,12 +24,18 @@ def has_sealed(database: Path) -> bool:
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         # A database of an older version has fewer tables.
-        return any(_holds(connection, *place) for place in _PLACES if place[0] in names)
+        return any(_holds(connection, *place) for place in _PLACES if place[0] in names) or (
+            "audit_checkpoint" in names and _has_checkpoint(connection)
+        )
 
 
 def _holds(connection: sqlite3.Connection, table: str, column: str, secrets_of: Callable[[Any], Any]) -> bool:
     query = f"SELECT {column} FROM {table} WHERE instr({column}, ?)"  # noqa: S608 - the names are from below
     return any(_is_sealed(secrets_of(jsontext.decode(text))) for (text,) in connection.execute(query, (PREFIX,)))
+
+
+def _has_checkpoint(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM audit_checkpoint").fetchone() is not None
 
 
 def _is_sealed(value: Any) -> bool:

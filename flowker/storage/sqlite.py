@@ -113,6 +113,14 @@ def path_beside(url: str, suffix: str) -> Path:
     return Path(f"{path.resolve() if path.is_symlink() else path}{suffix}")
 
 
+def reusable_bytes(connection: Connection) -> int:
+    """What of the file is free for what is written next."""
+    pages, page_bytes = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_size")
+    )
+    return int(pages * page_bytes)
+
+
 def is_unreadable(error: BaseException) -> bool:
     """Whether this error says that something that is stored cannot be read."""
     if not isinstance(error, sqlite3.DatabaseError):

@@ -160,7 +160,7 @@ class JournalEntry(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """A link of the audit chain. Triggers (see the migrations) refuse every UPDATE and DELETE.
+    """A link of the audit chain. Triggers (see the migrations) refuse UPDATE, and DELETE of what was not archived.
 
     The chain is ordered by time too (see `flowker.storage.audit_events`), so its sequence orders every list.
     """
@@ -187,6 +187,25 @@ class AuditRow(SQLModel, table=True):
     timestamp: str
     hash: str
     previous_hash: str
+
+
+class AuditCheckpoint(SQLModel, table=True):
+    """Up to where the chain was archived, signed. Triggers refuse to delete it, to set it back, and to set it forward
+    to anything but an entry of the chain that another one follows.
+    """
+
+    __tablename__ = "audit_checkpoint"
+    __table_args__ = (CheckConstraint("number = 1", name="audit_checkpoint_is_one"),)
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    first_sequence: int = Field(sa_type=COUNTER)
+    previous_hash: str
+    sequence: int = Field(sa_type=COUNTER)
+    hash: str
+    timestamp: str
+    archived_at: str
+    public_key: str
+    signature: str
 
 
 class ProviderConfiguration(SQLModel, table=True):
@@ -273,6 +292,7 @@ webhook_routes = _table("webhook_routes")
 executions = _table("executions")
 journal = _table("journal")
 audit_events = _table("audit_events")
+audit_checkpoint = _table("audit_checkpoint")
 provider_configurations = _table("provider_configurations")
 executor_configurations = _table("executor_configurations")
 configuration_references = _table("configuration_references")

@@ -15,10 +15,12 @@ from functools import cached_property
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowker import jsontext
 from flowker.domain.secrets import Path, change_secrets
+from flowker.storage import signatures
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -34,7 +36,7 @@ class SecretUnreadable(Exception):
 
 
 class Vault:
-    """Seals and opens. `read_keys` gives the keys when they are first needed; the first of them seals."""
+    """Seals, opens and signs. `read_keys` gives the keys when they are first needed; the first of them is used."""
 
     def __init__(self, read_keys: Callable[[], Sequence[bytes]]) -> None:
         self._read_keys = read_keys
@@ -55,6 +57,21 @@ class Vault:
     def key_id(self) -> str:
         """Names the key that seals."""
         return self._keys[0][0]
+
+    def sign(self, text: str) -> tuple[str, str]:
+        """The public key and the signature of a text, both in base64."""
+        key = self._signing_keys[0]
+        return signatures.public_key(key), signatures.sign(key, text)
+
+    def has_signed(self, text: str, public_key: str, signature: str) -> bool:
+        """Whether it is the signature of one of the keys that are here."""
+        return any(signatures.public_key(key) == public_key for key in self._signing_keys) and (
+            signatures.is_signature(public_key, text, signature)
+        )
+
+    @cached_property
+    def _signing_keys(self) -> list[Ed25519PrivateKey]:
+        return [signatures.derive(key) for key in self._read_keys()]
 
     @cached_property
     def _keys(self) -> list[tuple[str, AESGCM]]:

@@ -122,13 +122,22 @@ def delete(connection: Connection, id_: str) -> None:
     deleted = connection.execute(delete_from(workflows).where(workflows.c.id == id_))
     if not deleted.rowcount:
         raise WorkflowNotFound
+    delete_unused_revisions(connection, id_)
+
+
+def delete_unused_revisions(connection: Connection, id_: str) -> int:
+    """Remove the revisions of a workflow that is gone and has no execution; how many those were."""
     # Two questions, because there is an index for each and none for both.
     its_own = executions.c.workflow_id == id_
+    is_there = exists().where(workflows.c.id == id_)
     is_executed = exists().where(its_own, executions.c.completed_at.is_(None))
     was_executed = exists().where(its_own, executions.c.completed_at.is_not(None))
-    connection.execute(
-        delete_from(workflow_revisions).where(workflow_revisions.c.workflow_id == id_, ~is_executed, ~was_executed)
+    deleted = connection.execute(
+        delete_from(workflow_revisions).where(
+            workflow_revisions.c.workflow_id == id_, ~is_there, ~is_executed, ~was_executed
+        )
     )
+    return deleted.rowcount
 
 
 def list_page(

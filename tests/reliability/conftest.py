@@ -93,6 +93,19 @@ class ServiceProcess:
         """End it as an operator would."""
         self._end(signal.SIGTERM)
 
+    def command(self, *arguments: str) -> str:
+        """What a command prints that is run beside it, with its settings."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "flowker", *arguments],
+            cwd=self._directory,
+            env=self._environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
     def memory_bytes(self) -> int:
         """What the process has for itself."""
         assert self._process is not None

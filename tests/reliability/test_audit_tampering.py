@@ -20,10 +20,13 @@ from flowker import demo
 from flowker.domain import audit
 from flowker.storage import audit_events, database
 from flowker.storage.audit_verification import Verification, advance
+from flowker.storage.vault import Vault
 from tests.reliability.conftest import KEY, ServiceProcess
 
 MUTATIONS = 1_000
 DELIVERIES = 120
+
+KEYLESS = Vault(list)
 
 TEXTS = (
     "event_id",
@@ -278,7 +281,7 @@ def _disarm(connection: Connection) -> int:
 def _verify(connection: Connection, noted: frozenset[str] = frozenset()) -> Verification:
     found = Verification(anchors=noted)
     while not found.ended:
-        found = advance(connection, found, None, entries=100)
+        found = advance(connection, KEYLESS, found, None, entries=100)
     return found
 
 

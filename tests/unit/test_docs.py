@@ -9,18 +9,21 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from typer.main import get_command
 
-from flowker import __version__, demo
+from flowker import __version__, cli, demo
 from flowker.app import build, document_path
 from flowker.domain import (
     actions,
+    archives,
     audit,
     calls,
     changes,
@@ -48,8 +51,8 @@ from flowker.jsonschema import Schema
 from flowker.operations import template_parameters
 from flowker.operations.metrics import render_metrics
 from flowker.settings import PREFIX, Settings, load_settings
-from flowker.storage import audit_events, audit_verification
-from flowker.storage.database import Store, upgrade
+from flowker.storage import archiving, audit_checkpoint, audit_events, audit_verification, retention
+from flowker.storage.database import Store, upgrade, vault_beside
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -706,6 +709,34 @@ class TestAudit:
         assert good == "3 entries are as they were written\n"
         assert run() == "entry 2 is not as it was written\n"
 
+    def test_the_lines_of_the_page_begin_behind_what_was_archived(self, tmp_path: Path) -> None:
+        """As the service does."""
+        url = f"sqlite:///{tmp_path / 'flowker.db'}"
+        asyncio.run(_record(url))
+        archive = archiving.archive(
+            url,
+            vault_beside(url),
+            "2999-01-01T00:00:00.000000Z",
+            tmp_path / "archive.jsonl",
+            lambda: "2026-06-17T12:00:00.000000Z",
+            lambda _: None,
+        )
+        asyncio.run(archive)
+        (tmp_path / "verify.py").write_text(fences("docs/audit.md", "python")[0])
+
+        told = subprocess.check_output([sys.executable, "-I", "verify.py", "flowker.db"], cwd=tmp_path, text=True)
+
+        assert told == "1 entries are as they were written\n"
+
+    def test_the_line_of_a_checkpoint_is_the_one_that_is_written(self) -> None:
+        """With its members in their order."""
+        [line] = [text for text in fences("docs/audit.md", "text") if "checkpoint" in text]
+        checkpoint = archives.Checkpoint(0, "…", 0, "…", "…", "…")
+        written = archives.checkpoint_line(archives.SignedCheckpoint(checkpoint, "…", "…"))
+
+        shape = re.sub(r"(?<=:)[0-9]+", "…", written.replace("\\u2026", "…"))
+        assert line.strip() == shape
+
     def test_the_example_is_what_is_answered(self) -> None:
         """With the words of the service."""
         found = audit_verification.Verification(sequence=16, first_bad=17, ended=True)
@@ -742,6 +773,27 @@ class TestArchitecture:
 
         assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
         assert text.count("\n") < 50
+
+
+class TestOperations:
+    def test_the_bounds_are_those_of_the_code(self) -> None:
+        """In the words around them."""
+        page = " ".join(read("docs/operations.md").split())
+
+        assert f"At most {retention.EXECUTIONS_PER_TRANSACTION} executions are removed in one transaction" in page
+        assert f"at most {audit_checkpoint.ENTRIES_PER_TRANSACTION} entries in the same transaction" in page
+        assert timedelta(days=1) == retention.AGE_MIN
+        assert "a day at least" in page
+
+    def test_the_commands_are_there(self) -> None:
+        """Each with its options."""
+        named = {
+            tuple(line.split()) for text in fences("docs/operations.md", "sh") for line in text.splitlines() if line
+        }
+        parsed = [_parses(words[1:]) for words in named]
+
+        assert len(parsed) == 4
+        assert all(parsed)
 
 
 class TestCommands:
@@ -879,6 +931,16 @@ def _tox() -> configparser.ConfigParser:
     ini = configparser.ConfigParser(interpolation=None)
     ini.read(ROOT / "tox.ini")
     return ini
+
+
+def _parses(words: Sequence[str]) -> bool:
+    """Whether the command line has this command with these options; nothing is run."""
+    command: Any = get_command(cli.cli)
+    arguments = list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[arguments.pop(0)]
+    with command.make_context(command.name, arguments):
+        return True
 
 
 def _descendants(kind: type[Any]) -> Iterator[type[Any]]:

@@ -24,11 +24,14 @@ from flowker.storage import audit_events, audit_verification, database, pages, t
 from flowker.storage.audit_events import Search, Tail
 from flowker.storage.database import Store
 from flowker.storage.pages import Place
+from flowker.storage.vault import Vault
 
 MakeEvent = Callable[..., AuditEvent]
 
 NOON = "2026-03-17T12:00:00.000000Z"
 START = datetime(2026, 3, 17, tzinfo=UTC)
+
+KEYLESS = Vault(list)
 
 WRITERS = 64
 WRITES = 8
@@ -150,7 +153,7 @@ class TestOrderOfTime:
             connection, [make_audit_event(), make_audit_event(timestamp="2025-03-17T12:00:00.000000Z")]
         )
 
-        assert audit_verification.advance(connection, audit_verification.Verification(), None).is_good
+        assert audit_verification.advance(connection, KEYLESS, audit_verification.Verification(), None).is_good
 
 
 def test_an_event_that_is_not_what_its_type_says_is_refused(
@@ -366,9 +369,15 @@ def costly(plan: str) -> list[str]:
 
 def drop_triggers(connection: Connection) -> None:
     """What somebody does who is free to do anything to the database."""
-    table = " ON audit_events" if connection.dialect.name == "postgresql" else ""
-    for event in ("update", "delete"):
-        connection.exec_driver_sql(f"DROP TRIGGER audit_events_no_{event}{table}")
+    is_server = connection.dialect.name == "postgresql"
+    for table, names in {
+        "audit_events": ("events_no_update", "events_no_delete"),
+        "audit_checkpoint": ("checkpoint_change",)
+        if is_server
+        else ("checkpoint_insert", "checkpoint_update", "checkpoint_delete"),
+    }.items():
+        for name in names:
+            connection.exec_driver_sql(f"DROP TRIGGER audit_{name}{f' ON {table}' if is_server else ''}")
 
 
 def append_one(connection: Connection, writer: int, number: int) -> None:
@@ -436,7 +445,7 @@ class TestManyWriters:
 def assert_one_chain(url: str) -> None:
     engine = database._engine(url, read_only=True)
     with engine.connect() as connection:
-        found = audit_verification.advance(connection, audit_verification.Verification(), None)
+        found = audit_verification.advance(connection, KEYLESS, audit_verification.Verification(), None)
         chain = read_chain(connection)
     engine.dispose()
 

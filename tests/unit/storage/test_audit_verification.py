@@ -19,6 +19,8 @@ from flowker.storage import audit_events, audit_verification, database, executio
 from flowker.storage.audit_verification import Verification, Verifier, advance, verify, verify_database
 from flowker.storage.database import DatabaseUnusable, Store, is_unreadable
 from flowker.storage.executions import Acceptance, Progress
+from flowker.storage.keys import KeysUnusable
+from flowker.storage.vault import Vault
 from flowker.storage.workflows import StoredWorkflow
 from tests.unit.storage.test_audit_events import drop_triggers
 
@@ -26,6 +28,14 @@ MakeEvent = Callable[..., AuditEvent]
 
 NOON = "2026-03-17T12:00:00.000000Z"
 ONE = "2026-03-17T13:00:00.000000Z"
+
+
+def _no_keys() -> list[bytes]:
+    raise KeysUnusable("there is none")
+
+
+KEYLESS = Vault(_no_keys)
+"""For chains of which nothing was archived."""
 
 ENTRIES_PER_S = 20_000
 """A fifth of what a core of its own does: tests share theirs."""
@@ -35,7 +45,7 @@ def go_through(connection: Connection, entries: int, until: int | None = None) -
     """A whole verification with pages of this many entries."""
     found = Verification()
     while not found.ended:
-        found = advance(connection, found, until, entries)
+        found = advance(connection, KEYLESS, found, until, entries)
     return found
 
 
@@ -136,22 +146,22 @@ class TestPages:
 
     def test_an_entry_that_is_taken_away_meanwhile_is_found(self, chain: Connection) -> None:
         """The next page does not begin with what the last one ended with."""
-        half_way = advance(chain, Verification(), None, 5)
+        half_way = advance(chain, KEYLESS, Verification(), None, 5)
         chain.exec_driver_sql("DELETE FROM audit_events WHERE sequence = 5")
 
-        assert advance(chain, half_way, None, 5).first_bad == 5
+        assert advance(chain, KEYLESS, half_way, None, 5).first_bad == 5
 
     def test_everything_that_is_taken_away_meanwhile_is_found(self, chain: Connection) -> None:
         """There is no next page."""
-        half_way = advance(chain, Verification(), None, 5)
+        half_way = advance(chain, KEYLESS, Verification(), None, 5)
         chain.exec_driver_sql("DELETE FROM audit_events WHERE sequence >= 5")
 
-        assert advance(chain, half_way, None, 5).first_bad == 5
+        assert advance(chain, KEYLESS, half_way, None, 5).first_bad == 5
 
     def test_no_page_scans(self, chain: Connection, read_plans: Callable[..., list[str]]) -> None:
         """Nor does the look for later changes at the end."""
-        plans = read_plans(advance, Verification(), None) + read_plans(
-            advance, advance(chain, Verification(), None, 5), None
+        plans = read_plans(advance, KEYLESS, Verification(), None) + read_plans(
+            advance, KEYLESS, advance(chain, KEYLESS, Verification(), None, 5), None
         )
 
         assert len(plans) > 2
@@ -229,7 +239,7 @@ class TestEnd:
         noted = frozenset({audit_events.tail(chain).hash})
         chain.exec_driver_sql("DELETE FROM audit_events WHERE sequence = 10")
 
-        found = advance(chain, Verification(anchors=noted), None, 20)
+        found = advance(chain, KEYLESS, Verification(anchors=noted), None, 20)
 
         assert found.first_bad is None
         assert not found.is_good
@@ -240,7 +250,7 @@ class TestEnd:
         noted = frozenset({audit_events.tail(chain).hash})
         found = Verification(anchors=noted)
         while not found.ended:
-            found = advance(chain, found, None, 3)
+            found = advance(chain, KEYLESS, found, None, 3)
 
         assert found.is_good
 
@@ -259,19 +269,19 @@ class TestBesideTheService:
                 await store.write(audit_events.append, [event])
 
         writing = asyncio.create_task(write_on())
-        found = await verify(store, Verification(), tell=lambda so_far: seen.append(so_far.sequence))
+        found = await verify(store, KEYLESS, Verification(), tell=lambda so_far: seen.append(so_far.sequence))
         await writing
 
         assert found.is_good
         assert seen[:2] == [1_000, 2_000]
-        assert (await verify(store, Verification())).sequence == 3_100
+        assert (await verify(store, KEYLESS, Verification())).sequence == 3_100
 
     async def test_a_few_verify_at_once_a_few_wait_and_others_are_refused(
         self, store: Store, make_audit_event: MakeEvent
     ) -> None:
         """Who is refused may come again."""
         await store.write(audit_events.append, [make_audit_event() for _ in range(10)])
-        verifier = Verifier(store)
+        verifier = Verifier(store, KEYLESS)
         room = audit_verification.AT_ONCE_MAX + audit_verification.WAITING_MAX
 
         outcomes = await asyncio.gather(*[verifier.verify(10) for _ in range(room + 3)], return_exceptions=True)
@@ -290,7 +300,7 @@ class TestBesideTheService:
         await store.write(audit_events.append, events)
 
         started = time.process_time()
-        found = await verify(store, Verification())
+        found = await verify(store, KEYLESS, Verification())
         per_s = found.checked / (time.process_time() - started)
 
         record_property("entries per second", per_s)
@@ -307,7 +317,7 @@ class TestDatabase:
         told: list[tuple[int, int]] = []
 
         found = await verify_database(
-            url, frozenset(), lambda so_far, entries: told.append((so_far.sequence, entries))
+            url, KEYLESS, frozenset(), lambda so_far, entries: told.append((so_far.sequence, entries))
         )
 
         assert found.is_good
@@ -318,7 +328,7 @@ class TestDatabase:
         path = tmp_path / "no.db"
 
         with pytest.raises(DatabaseUnusable, match="cannot be read"):
-            await verify_database(f"sqlite:///{path}", frozenset(), lambda *_: None)
+            await verify_database(f"sqlite:///{path}", KEYLESS, frozenset(), lambda *_: None)
 
         assert not path.exists()
 
@@ -330,7 +340,7 @@ class TestDatabase:
             raw.commit()
 
         with pytest.raises(DatabaseUnusable, match="db upgrade"):
-            await verify_database(url, frozenset(), lambda *_: None)
+            await verify_database(url, KEYLESS, frozenset(), lambda *_: None)
 
     @pytest.mark.parametrize("database_kind", ["sqlite"])
     async def test_a_page_of_the_file_that_was_spoiled_is_an_entry_that_is_bad(
@@ -343,7 +353,7 @@ class TestDatabase:
         engine.dispose()
         spoil_page_of(b"event-00100EXECUTION", Path(url.removeprefix("sqlite:///")))
 
-        found = await verify_database(url, frozenset(), lambda *_: None)
+        found = await verify_database(url, KEYLESS, frozenset(), lambda *_: None)
 
         assert found.first_bad is not None
         assert 80 < found.first_bad <= 100
@@ -357,7 +367,7 @@ class TestErrors:
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT 1")
             with table_away(url), pytest.raises(OperationalError, match="no such table"):
-                advance(connection, Verification(), None)
+                advance(connection, KEYLESS, Verification(), None)
         engine.dispose()
 
     @pytest.mark.parametrize("error", [psycopg.errors.DataCorrupted("x"), psycopg.errors.IndexCorrupted("x")])
