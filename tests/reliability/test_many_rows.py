@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
@@ -169,13 +170,23 @@ def test_every_list_and_dashboard_answers_within_20_ms(
     with service.client() as client:
         for question in QUESTIONS:
             list(pages(client, question))  # Reads the file into the machine's memory.
-            p95 = min(_measure_p95_s(service, client, question) for _ in range(ROUNDS))
+            p95 = _best_p95_s(service, client, question)
             record_property(question, f"{p95 * 1000:.1f} ms")
             print(f"p95 {p95 * 1000:5.1f} ms  {question}")  # noqa: T201 - a figure that is asked for
             if p95 > P95_S:
                 slow[question] = p95
 
     assert slow == {}
+
+
+def _best_p95_s(service: "ServiceProcess", client: httpx.Client, question: str) -> float:
+    """Of as many rounds as it takes to be fast enough, `ROUNDS` at most."""
+    best_s = inf
+    for _ in range(ROUNDS):
+        best_s = min(best_s, _measure_p95_s(service, client, question))
+        if best_s <= P95_S:
+            break
+    return best_s
 
 
 def _measure_p95_s(service: "ServiceProcess", client: httpx.Client, question: str) -> float:
