@@ -430,7 +430,7 @@ class TestApprovals:
 
         assert (decided.status, decided.json()["nodeId"]) == (200, node_id)
 
-    @pytest.mark.parametrize("node_id", ["..", "a/./b", "\0"])
+    @pytest.mark.parametrize("node_id", ["..", "a/./b"])
     def test_an_approval_that_no_path_can_name_is_refused(self, api: Api, node_id: str) -> None:
         """Nobody could decide about it. Another action may have such an id."""
         definition = api.definition(ASK)
