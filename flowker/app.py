@@ -127,39 +127,50 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         version=settings.version,
         started_at=time.monotonic(),
     )
+    life = _Life(lock, tenure, store, caller, refusals)
+    asgi = build_asgi(
+        shipped_document(),
+        bind(context, OPERATION_MODULES),
+        keys=_keys(settings),
+        lifespan=life.span,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    return Service(context, _with_cors(asgi, settings), life.start, life.stop)
 
-    async def start() -> None:
-        if not await tenure.take(STAND_BY_AFTER_S if lock.may_be_lost else LOCK_WAIT_S) and not lock.may_be_lost:
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """What has to be started and stopped, in which order."""
+
+    lock: EngineLock
+    tenure: Tenure
+    store: Store
+    caller: Caller
+    refusals: Refusals
+
+    async def start(self) -> None:
+        may_be_lost = self.lock.may_be_lost
+        if not await self.tenure.take(STAND_BY_AFTER_S if may_be_lost else LOCK_WAIT_S) and not may_be_lost:
             raise StoreInUse("another process drives this store; stop it first, or use another database")
-        await store.start()
-        await caller.start()
-        await tenure.start()
-        await refusals.start()
+        await self.store.start()
+        await self.caller.start()
+        await self.tenure.start()
+        await self.refusals.start()
 
-    async def stop() -> None:
-        await tenure.stop()
-        await refusals.stop()
-        await caller.stop()
-        await store.stop()
-        await tenure.release()
+    async def stop(self) -> None:
+        await self.tenure.stop()
+        await self.refusals.stop()
+        await self.caller.stop()
+        await self.store.stop()
+        await self.tenure.release()
 
     @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        await start()
+    async def span(self, _: Any) -> AsyncIterator[None]:
+        await self.start()
         try:
             yield
         finally:
-            await stop()
-
-    handlers = bind(context, OPERATION_MODULES)
-    asgi = build_asgi(
-        shipped_document(),
-        handlers,
-        keys=_keys(settings),
-        lifespan=lifespan,
-        trusted_proxies=settings.trusted_proxies,
-    )
-    return Service(context, _with_cors(asgi, settings), start, stop)
+            await self.stop()
 
 
 def open_vault(settings: Settings) -> Vault:
