@@ -22,6 +22,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.reliability import figures
 from tests.reliability.stub_provider import StubProvider
 
 KEY = "reliability-key"
@@ -202,6 +203,21 @@ def read_rows(database_url: str, query: str) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as file:
         file.row_factory = sqlite3.Row
         return [dict(row) for row in file.execute(query)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's row goes with its report, also from another process."""
+    for item in items:
+        for marker in item.iter_markers(figures.ROW):
+            item.user_properties.append((figures.ROW, marker.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    lines = figures.gather(figures.lines_of(reports))
+    if lines:
+        terminalreporter.section("what was promised, and what was seen")
+        terminalreporter.write_line("\n".join(figures.table(lines)))
 
 
 @pytest.fixture

@@ -162,6 +162,8 @@ def service(make_service: Callable[..., "ServiceProcess"], tmp_path: Path) -> "S
     return service
 
 
+@pytest.mark.quiet
+@pytest.mark.row("lists and dashboards of 100,000 rows")
 def test_every_list_and_dashboard_answers_within_20_ms(
     service: "ServiceProcess", record_property: Callable[[str, object], None]
 ) -> None:

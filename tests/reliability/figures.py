@@ -1,0 +1,60 @@
+"""The table of what was promised and what was seen, printed at the end of a run.
+
+A test that a row of the table tells of has the row's words in its marker, and its figures as properties:
+
+    @pytest.mark.row("kill -9 at random moments under load")
+    def test_...(record_property): record_property("kills", 25)
+
+Several tests may share a row. With `FLOWKER_TEST_FIGURES` naming a file, runs add to it, and each prints all of it.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+FILE = "FLOWKER_TEST_FIGURES"
+ROW = "row"
+OUTCOMES = ("passed", "failed", "error")
+
+Line = dict[str, Any]
+
+
+def lines_of(reports: Iterable[Any]) -> list[Line]:
+    """What the reports of one run tell, a line for each test that has a row."""
+    lines: list[Line] = []
+    for report in reports:
+        properties = dict(getattr(report, "user_properties", ()))
+        if ROW in properties and (report.when == "call" or report.outcome == "failed"):
+            row = properties.pop(ROW)
+            lines.append(
+                {
+                    "row": row,
+                    "test": report.nodeid.rsplit("::", 1)[-1],
+                    "outcome": report.outcome,
+                    "seconds": round(report.duration, 1),
+                    "figures": {name: str(value) for name, value in properties.items()},
+                }
+            )
+    return lines
+
+
+def gather(lines: list[Line]) -> list[Line]:
+    """These lines with those of the runs before, which are kept in the file of the environment."""
+    name = os.environ.get(FILE)
+    if name is None:
+        return lines
+    path = Path(name)
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def table(lines: list[Line]) -> list[str]:
+    """The lines as a table in Markdown, row by row."""
+    shown = ["| What | Test | Seen | Seconds | |", "|---|---|---|---|---|"]
+    for line in sorted(lines, key=lambda line: (line["row"], line["test"])):
+        seen = ", ".join(f"{name} {value}" for name, value in line["figures"].items())
+        shown.append(f"| {line['row']} | {line['test']} | {seen} | {line['seconds']} | {line['outcome']} |")
+    return shown
