@@ -110,8 +110,9 @@ class Parameter:
 
 def _holds_nul(raw: Any) -> bool:
     """Of a parameter's text, or of the several that a list or an object came as."""
-    texts = [raw] if isinstance(raw, str) else raw.values() if isinstance(raw, dict) else raw
-    return any("\0" in text for text in texts)
+    if isinstance(raw, str):
+        return "\0" in raw
+    return any("\0" in text for text in (raw.values() if isinstance(raw, dict) else raw))
 
 
 def _converted(convert: Callable[[Any], Any], raw: Any) -> Any:

@@ -2,10 +2,11 @@
 
 Connexion makes a Starlette route of every operation in the document. Trying them one after another costs more than
 everything else for a request, so they are kept in a table: a dictionary for the paths without parameters, and for
-the others their patterns, grouped by the text before the first parameter.
+the others one for each set of places at which they have literal segments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from re import Pattern
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
@@ -32,21 +33,22 @@ class _Template(NamedTuple):
     methods: dict[str, _Target]
 
 
+Pick = Callable[[list[str]], Any]
+"""Takes the literal segments of a template out of the segments of a path."""
+
+
 class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._static: dict[str, dict[str, _Target]] = {}
-        self._templates: dict[str, dict[str, _Template]] = {}
+        self._templates: dict[str, _Template] = {}
         for route in routes:
             methods = self._methods(route)
             # Starlette adds HEAD to GET by itself; here a path has the methods that the document gives it.
             for method in (route.methods or set()) - {"HEAD"}:
                 context = {"api_base_path": "", "operation_id": cast("RoutingOperation", route.endpoint).operation_id}
                 methods[method] = _Target(context)
-        # The more concrete path goes first, as OpenAPI asks for when two match.
-        self._groups = [
-            (prefix, sorted(self._templates[prefix].values(), key=_is_multi_segment))
-            for prefix in sorted(self._templates, key=len, reverse=True)
-        ]
+        self._shapes = _shapes(path for path, template in self._templates.items() if not _is_multi_segment(template))
+        self._multi_segment = [one for one in self._templates.values() if _is_multi_segment(one)]
 
     def find(self, path: str, method: str) -> tuple[_Target, dict[str, str]]:
         """The operation and its path parameters; raises `PathNotFound` or `MethodNotAllowed`."""
@@ -57,25 +59,45 @@ class RouteTable:
                 raise _not_allowed(methods)
             return methods[method], {}
         allowed: set[str] = set()
-        for prefix, templates in self._groups:
-            if path.startswith(prefix):
-                for template in templates:
-                    # fullmatch: the `$` of Starlette's patterns also matches before a final newline.
-                    match = template.pattern.fullmatch(path)
-                    if match is None:
-                        continue
-                    if method in template.methods:
-                        return template.methods[method], match.groupdict()
-                    allowed.update(template.methods)
+        for template in self._candidates(path):
+            # fullmatch: the `$` of Starlette's patterns also matches before a final newline.
+            match = template.pattern.fullmatch(path)
+            if match is None:
+                continue
+            if method in template.methods:
+                return template.methods[method], match.groupdict()
+            allowed.update(template.methods)
         if not allowed:
             raise PathNotFound
         raise _not_allowed(allowed)
 
+    def _candidates(self, path: str) -> Iterator[_Template]:
+        """The templates that a path can fit. The more concrete one goes first, as OpenAPI asks for when two match."""
+        segments = path.split("/")
+        for pick, paths in self._shapes.get(len(segments), ()):
+            found = paths.get(pick(segments))
+            if found is not None:
+                yield self._templates[found]
+        yield from self._multi_segment
+
     def _methods(self, route: Route) -> dict[str, _Target]:
         if not route.param_convertors:
             return self._static.setdefault(route.path, {})
-        group = self._templates.setdefault(route.path.partition("{")[0], {})
-        return group.setdefault(route.path, _Template(route.path_regex, {})).methods
+        return self._templates.setdefault(route.path, _Template(route.path_regex, {})).methods
+
+
+def _shapes(paths: Iterable[str]) -> dict[int, list[tuple[Pick, dict[Any, str]]]]:
+    """Templates by their number of segments, then by which of those are literal, the most first, and by these."""
+    shapes: dict[int, dict[tuple[int, ...], dict[Any, str]]] = {}
+    for path in paths:
+        segments = path.split("/")
+        # The empty text before the first slash is literal, too.
+        literal = tuple(place for place, segment in enumerate(segments) if "{" not in segment)
+        shapes.setdefault(len(segments), {}).setdefault(literal, {})[itemgetter(*literal)(segments)] = path
+    return {
+        length: [(itemgetter(*literal), found[literal]) for literal in sorted(found, key=len, reverse=True)]
+        for length, found in shapes.items()
+    }
 
 
 def _not_allowed(allowed: Iterable[str]) -> MethodNotAllowed:
