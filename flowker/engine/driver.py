@@ -145,7 +145,7 @@ class Driver:
             if live.ended or parks or (self.stopping and not live.calls):
                 return
             self._start_calls(live, ready)
-            arrived = await self._next_events(live)
+            arrived = await self._next_events(live, now)
 
     async def _take_in_asked(self, live: Live, now: datetime) -> list[Event]:
         """Advance by what people ask of the execution; who is refused hears it at once.
@@ -198,9 +198,13 @@ class Driver:
             attempt = self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.context_of(run))
             live.start_call(run, attempt, partial(self._lanes.leave, live.id, run.node_id))
 
-    async def _next_events(self, live: Live) -> list[Event]:
-        """Wait for a call to end, a wait to elapse, the time limit, or somebody who asks something."""
-        seconds = max(0.0, (live.wake_at() - self._clock.now()).total_seconds())
+    async def _next_events(self, live: Live, turn: datetime) -> list[Event]:
+        """Wait for a call to end, a wait to elapse, the time limit, or somebody who asks something.
+
+        What could go on at the time of the `turn` has gone on, or waits for another process since this one stops.
+        """
+        wake_at = live.wake_at(format_timestamp(turn))
+        seconds = max(0.0, (wake_at - self._clock.now()).total_seconds())
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
         bell = self._mailbox.bell(live.id)
         if self._lanes.has_place(live.id, live.in_line):

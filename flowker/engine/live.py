@@ -125,13 +125,19 @@ class Live:
     def under_way(self) -> set[str]:
         return {run.node_id for run in self.calls.values()}
 
-    def wake_at(self) -> datetime:
-        """When the next wait ends, at the latest the time limit. Who stands in line waits for no time any more."""
+    def wake_at(self, after: str = "") -> datetime:
+        """When the next wait that ends `after` a time ends, at the latest the time limit.
+
+        Who stands in line waits for no time any more.
+        """
         under_way = self.under_way()
         waits = [
             parse_timestamp(run.not_before)
             for run in self.state.open.values()
-            if run.not_before and run.node_id not in under_way and run.node_id not in self.in_line
+            if run.not_before
+            and run.not_before > after
+            and run.node_id not in under_way
+            and run.node_id not in self.in_line
         ]
         return min([*waits, self.deadline])
 

@@ -10,11 +10,11 @@ import structlog
 from aiohttp import web
 
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Event, Outcome, Run, Settled, State
+from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled, State
 from flowker.domain.nodes import Node, compile_node
 from flowker.engine.embedded import INPUT_KEPT_BYTES_MAX
 from flowker.engine.records import build_progress, read_extent, read_recorded
-from flowker.engine.steps import Steps
+from flowker.engine.steps import STORE_RETRY_S, Steps
 from flowker.engine.wakeups import POLL_MAX_S
 from flowker.storage import executions, journal, provider_configurations
 from flowker.storage.database import Connection
@@ -409,6 +409,28 @@ class TestStopping:
         assert called_until_stop == 2
         assert ended.row.status == "completed"
         assert len(far_side.keys) == 3
+
+    async def test_an_attempt_whose_time_comes_meanwhile_does_not_keep_the_engine_busy(
+        self, bench: "Bench", draw: "Draw", far_side: FarSide
+    ) -> None:
+        """It is not made any more: a timer for it would ring at once, again and again."""
+        bench.store.refuse(provider_configurations.get)
+        nodes = [draw.trigger, draw.call("a", "/a"), draw.call("b", "/b")]
+        execution_id = await bench.accept(await bench.save(nodes, draw.edges(("t", "a"), ("t", "b"))))
+        await bench.until(execution_id, lambda recorded: isinstance(recorded.events[-1], Postponed))
+        await bench.eventually(lambda: bench.clock.sleeps(STORE_RETRY_S))
+
+        stopping = asyncio.create_task(bench.engine.stop())
+        await bench.eventually(lambda: bench.engine._stopping)
+        asked = len(bench.clock.asked)
+        bench.clock.turn(STORE_RETRY_S)
+        await bench.eventually(lambda: len(bench.clock.asked) > asked)
+        far_side.let_go("/a")
+        far_side.let_go("/b")
+        await stopping
+
+        assert 0.0 not in bench.clock.asked[asked:]
+        assert len(far_side.keys) == 1
 
     async def test_what_waits_for_a_worker_waits_for_the_next_start(
         self, bench: "Bench", draw: "Draw", far_side: FarSide, simple: str
