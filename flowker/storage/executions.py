@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select, text, update
 
 from flowker.domain.audit import AuditEvent
 from flowker.domain.errors import ExecutionNotFound
@@ -168,24 +168,12 @@ def find_key(connection: Connection, workflow_id: str, idempotency_key: str) -> 
 
 def unfinished(connection: Connection, *, after_id: str = "", limit: int) -> list[StoredExecution]:
     """Open executions that wait for no time, by id: after a start they have to be driven on."""
-    return _select_open(
-        connection,
-        select(executions)
-        .where(_OPEN, executions.c.wake_at.is_(None), executions.c.id > after_id)
-        .order_by(executions.c.id)
-        .limit(limit),
-    )
+    return [_stored(row) for row in _select_unfinished.run(connection, (after_id, limit))]
 
 
 def due(connection: Connection, now: str, limit: int) -> list[StoredExecution]:
     """Open executions whose time to wake has come, the longest due first."""
-    return _select_open(
-        connection,
-        select(executions)
-        .where(_OPEN, executions.c.wake_at <= now)
-        .order_by(executions.c.wake_at, executions.c.id)
-        .limit(limit),
-    )
+    return [_stored(row) for row in _select_due.run(connection, (now, limit))]
 
 
 def claim_due(connection: Connection, now: str, limit: int) -> list[str]:
@@ -197,9 +185,7 @@ def claim_due(connection: Connection, now: str, limit: int) -> list[str]:
 
 def next_wake(connection: Connection) -> str | None:
     """The earliest time at which an open execution wants to be woken."""
-    earliest: str | None = connection.execute(
-        select(func.min(executions.c.wake_at)).where(_OPEN, executions.c.wake_at.is_not(None))
-    ).scalar_one()
+    earliest: str | None = _select_next_wake.run(connection, ()).scalar_one()
     return earliest
 
 
@@ -279,10 +265,6 @@ def _take_place(places: dict[str, tuple[str, int]], item: Progress) -> bool:
     return True
 
 
-def _select_open(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[StoredExecution]:
-    return [_stored(row) for row in connection.execute(statement)]
-
-
 def _stored(row: AnyRow) -> StoredExecution:
     return StoredExecution(*row)
 
@@ -320,6 +302,35 @@ _update: Final = Prepared(
 )
 
 _select_execution: Final = Prepared(lambda _: select(executions).where(executions.c.id == bindparam("id")), ("id",))
+
+# Said in SQL: with a limit SQLAlchemy would have SQLite ask for an offset as a parameter of its own.
+_NO_OFFSET: Final[ColumnElement[int]] = literal_column("0")
+
+_select_unfinished: Final = Prepared(
+    lambda _: (
+        select(executions)
+        .where(_OPEN, executions.c.wake_at.is_(None), executions.c.id > bindparam("after_id"))
+        .order_by(executions.c.id)
+        .limit(bindparam("limit"))
+        .offset(_NO_OFFSET)
+    ),
+    ("after_id", "limit"),
+)
+
+_select_due: Final = Prepared(
+    lambda _: (
+        select(executions)
+        .where(_OPEN, executions.c.wake_at <= bindparam("now"))
+        .order_by(executions.c.wake_at, executions.c.id)
+        .limit(bindparam("limit"))
+        .offset(_NO_OFFSET)
+    ),
+    ("now", "limit"),
+)
+
+_select_next_wake: Final = Prepared(
+    lambda _: select(func.min(executions.c.wake_at)).where(_OPEN, executions.c.wake_at.is_not(None)), ()
+)
 
 _select_active: Final = PreparedForMany(
     lambda ids: select(workflows.c.id, workflows.c.revision).where(

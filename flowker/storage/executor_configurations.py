@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +17,7 @@ from flowker.domain.errors import (
 )
 from flowker.domain.executor_configurations import Status
 from flowker.storage.pages import Listing, Page, Phase, Query, read_page
-from flowker.storage.statements import AnyRow
+from flowker.storage.statements import AnyRow, Prepared
 from flowker.storage.tables import executor_configurations
 
 STATUSES: Final = get_args(Status)
@@ -59,7 +59,8 @@ def insert(connection: Connection, configuration: StoredExecutorConfiguration) -
 
 
 def get(connection: Connection, id_: str) -> StoredExecutorConfiguration | None:
-    return find(connection, [id_]).get(id_)
+    row = _select.run(connection, (id_,)).one_or_none()
+    return None if row is None else _stored(row)
 
 
 def require(connection: Connection, id_: str) -> StoredExecutorConfiguration:
@@ -152,6 +153,10 @@ def _stored(row: AnyRow) -> StoredExecutorConfiguration:
         last_test=None if row.last_test is None else jsontext.decode(row.last_test),
     )
 
+
+_select = Prepared(
+    lambda _: select(executor_configurations).where(executor_configurations.c.id == bindparam("id")), ("id",)
+)
 
 _statuses = {status: executor_configurations.c.status == status for status in STATUSES}
 

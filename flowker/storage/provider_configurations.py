@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +16,7 @@ from flowker.domain.errors import (
     ProviderConfigurationNotFound,
 )
 from flowker.storage.pages import Listing, Page, Phase, Query, read_page
-from flowker.storage.statements import AnyRow
+from flowker.storage.statements import AnyRow, Prepared
 from flowker.storage.tables import provider_configurations
 
 STATUSES: Final = ("active", "disabled")
@@ -56,7 +56,8 @@ def insert(connection: Connection, configuration: StoredProviderConfiguration) -
 
 
 def get(connection: Connection, id_: str) -> StoredProviderConfiguration | None:
-    return find(connection, [id_]).get(id_)
+    row = _select.run(connection, (id_,)).one_or_none()
+    return None if row is None else _stored(row)
 
 
 def require(connection: Connection, id_: str) -> StoredProviderConfiguration:
@@ -166,6 +167,10 @@ def _stored(row: AnyRow) -> StoredProviderConfiguration:
         last_test=None if row.last_test is None else jsontext.decode(row.last_test),
     )
 
+
+_select = Prepared(
+    lambda _: select(provider_configurations).where(provider_configurations.c.id == bindparam("id")), ("id",)
+)
 
 _statuses = {status: provider_configurations.c.status == status for status in STATUSES}
 
