@@ -2,167 +2,71 @@
 
 Everything is the real thing but what reaches outside of the process. The loop's time jumps to the next moment at
 which something happens, so hours take milliseconds. The store is a SQLite database in memory whose requests take
-time, are refused, or lose their answer after the commit. The far side fails, keeps its answers, and remembers each
-effect by its idempotency key. A seed gives the same world again.
+time, are refused, or lose their answer after the commit. The far side fails, is away, answers late or never, and
+remembers each effect by its idempotency key. Senders repeat what was not answered, and some of what was. Processes
+die, or stand still and go on beside the one that took over. The clock jumps, and what has ended is pruned. A seed
+gives the same world again.
 """
 
 import asyncio
 import contextlib
-import selectors
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
+from datetime import timedelta
 from random import Random
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.pool import StaticPool
+import structlog
+from sqlalchemy import Connection
 
 from flowker.domain.audit import SYSTEM, Actor
-from flowker.domain.errors import FlowkerError, InternalError
+from flowker.domain.errors import ExecutionNotFound, FlowkerError, InternalError
 from flowker.domain.executions import TERMINAL, Accepted
 from flowker.domain.interventions import Cancel, Decide, Intervention, Retry
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Plan
-from flowker.engine.accepting import Accepting, Submission
+from flowker.engine.accepting import Accepting, Submission, input_digest
 from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
 from flowker.engine.steps import Steps
 from flowker.engine.tallies import Tallies
 from flowker.executors.breaker import Breakers
-from flowker.executors.client import Call, CallFailed, CallResult, CallSucceeded
-from flowker.storage import provider_configurations, workflows
-from flowker.storage.database import upgrade
-from flowker.storage.provider_configurations import StoredProviderConfiguration
-from flowker.storage.tables import audit_events
+from flowker.storage import executions, retention, workflows
+from flowker.storage.executions import KeySeen
 from flowker.storage.vault import KEY_BYTES, Vault
-from flowker.storage.workflows import StoredWorkflow
+from tests.reliability.memory_database import empty_database, read_trail, transaction
+from tests.reliability.simulated_surroundings import (
+    T0,
+    SimulatedClock,
+    SimulatedFarSide,
+    SimulatedStore,
+    Trouble,
+)
+from tests.reliability.simulated_workflows import save
+from tests.reliability.virtual_time import Process, VirtualLoop, begin_outside, pause
 
-T0 = datetime(2026, 3, 17, 14, 35, tzinfo=UTC)
-CONFIGURATION_ID = "11111111-0000-7000-8000-000000000001"
 PEOPLE = (Actor("api_key", "ada"), Actor("api_key", "bob"))
 TROUBLE_S = 20.0
-"""How long a world is in trouble and its processes die; the last one lives on while everything works again."""
+"""How long a world is in trouble and its processes end; the last one lives on while everything works again."""
 
-STILL_MAX = 20_000
-"""Turns of the loop within one moment: many tasks take many, none needs so many."""
+LAST_WISHES = 3
 
 HORIZON_S = 4 * 3600.0
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next timer, and whose threads are functions."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        super().__init__(_Jumping(self))
-
-    def time(self) -> float:
-        return self.now_s
-
-    def run_in_executor(self, _: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        future = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the future
-            future.set_exception(error)
-        return future
-
-
-class _Jumping(selectors.SelectSelector):
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-        self._turns = 0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise RuntimeError("nothing will ever happen again")
-        self._turns = 0 if timeout > 0 else self._turns + 1
-        if self._turns > STILL_MAX:
-            raise RuntimeError("somebody turns round and round, and time stands still")
-        self._loop.now_s += max(0.0, timeout)
-        return []
-
-
-class SimulatedClock:
-    def now(self) -> datetime:
-        return T0 + timedelta(seconds=asyncio.get_running_loop().time())
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
 @dataclass
-class Trouble:
-    """How likely what goes wrong is; nothing, once the world is well again."""
+class Delivery:
+    """What somebody sends, again and again until it is answered, and sometimes after that."""
 
-    chance: Random
-    refused: float
-    answer_lost: float
-    call_failed: float
-    answer_of_call_lost: float
-    over: bool = False
-
-    def strikes(self, likelihood: float) -> bool:
-        return not self.over and self.chance.random() < likelihood
-
-
-class SimulatedStore:
-    """Runs the real statements on a database in memory, one after another, in the order that chance decides."""
-
-    def __init__(self, engine: Engine, trouble: Trouble) -> None:
-        self._engine = engine
-        self._trouble = trouble
-
-    async def read(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await self._run(lambda connection: query(connection, *args, **kwargs))
-
-    async def write(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await self._run(lambda connection: change(connection, *args, **kwargs))
-
-    async def write_together(self, change: Callable[..., Any], item: Any) -> Any:
-        return await self._run(lambda connection: change(connection, [item])[0])
-
-    async def _run(self, function: Callable[[Connection], Any]) -> Any:
-        await asyncio.sleep(self._trouble.chance.uniform(0, 0.02))
-        if self._trouble.strikes(self._trouble.refused):
-            raise InternalError
-        with self._engine.begin() as connection:
-            result = function(connection)
-        await asyncio.sleep(self._trouble.chance.uniform(0, 0.02))
-        if self._trouble.strikes(self._trouble.answer_lost):
-            raise InternalError
-        return result
-
-
-class SimulatedFarSide:
-    """Answers calls, badly; `effects` counts how often each idempotency key had one."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        self._trouble = trouble
-        self.effects: dict[str, dict[str, Any]] = {}
-        self.calls: list[str] = []
-
-    async def call(self, call: Call) -> CallResult:
-        key = f"{call.execution_id}:{call.node_id}"
-        self.calls.append(key)
-        await asyncio.sleep(self._trouble.chance.uniform(0, 5))
-        if self._trouble.strikes(self._trouble.call_failed):
-            retryable = self._trouble.chance.random() < 0.8
-            return CallFailed("it went wrong", retryable)
-        score = self._trouble.chance.randint(0, 100)
-        effect = self.effects.setdefault(key, {"status": 200, "body": {"score": score}})
-        if self._trouble.strikes(self._trouble.answer_of_call_lost):
-            await asyncio.sleep(30)
-            return CallFailed("the answer was lost", retryable=True)
-        return CallSucceeded(dict(effect))
+    key: str | None
+    input: dict[str, int]
+    answers: list[str] = field(default_factory=list)
+    """The executions that the answers named."""
 
 
 @dataclass
@@ -172,104 +76,160 @@ class World:
     seed: int
     chance: Random = field(init=False)
     trouble: Trouble = field(init=False)
+    clock: SimulatedClock = field(default_factory=SimulatedClock)
     far_side: SimulatedFarSide = field(init=False)
-    accepted: dict[str, Accepted] = field(default_factory=dict)
+    deliveries: list[Delivery] = field(default_factory=list)
+    pruned: dict[str, Recorded] = field(default_factory=dict)
+    """What was removed, as it was then."""
     trail: list[tuple[Any, ...]] = field(default_factory=list)
     """The rows of the audit trail in their order."""
     plan: Plan = field(init=False)
-    crashes: int = 0
-    sent: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    """What has happened in the world, and how often."""
 
     def __post_init__(self) -> None:
         self.chance = Random(self.seed)  # noqa: S311 - a world, no secret
-        bad = self.chance.uniform(0, 0.3)
-        self.trouble = Trouble(self.chance, bad * 0.5, bad * 0.3, bad * 1.5, bad)
+        self.trouble = Trouble(self.chance)
         self.far_side = SimulatedFarSide(self.trouble)
+        self._sent = 0
+        self._breakers: list[Breakers] = []
+        self._ghosts: list[asyncio.Task[None]] = []
+
+    @property
+    def acknowledged(self) -> list[str]:
+        """Every execution that an answer named."""
+        return [execution_id for delivery in self.deliveries for execution_id in delivery.answers]
 
     def run(self) -> list[Recorded]:
         """What is stored of every execution once the world was well for long enough."""
         loop = VirtualLoop()
-        with _database() as engine:
+        with empty_database() as connection, _seeded(self.seed), _no_errors_told():
             try:
-                ended = loop.run_until_complete(asyncio.wait_for(self._live(engine), HORIZON_S))
-                self.trail = _read_trail(engine)
+                ended = loop.run_until_complete(asyncio.wait_for(self._live(connection), HORIZON_S))
+                self.trail = read_trail(connection)
                 return ended
             finally:
                 with contextlib.suppress(RuntimeError):
                     _cancel_all(loop)
                 loop.close()
 
-    async def _live(self, engine: Engine) -> list[Recorded]:
-        self._immortal = asyncio.all_tasks()
-        self._store = SimulatedStore(engine, self.trouble)
+    async def _live(self, connection: Connection) -> list[Recorded]:
+        self._store = SimulatedStore(connection, self.trouble)
         self._vault = Vault(lambda: [bytes(KEY_BYTES)])
-        with engine.begin() as connection:
-            workflow_id = _save(connection, self.chance, self._vault)
+        with transaction(connection):
+            workflow_id = save(connection, self.chance, self._vault, format_timestamp(T0))
+            self._workflow = workflows.get(connection, workflow_id)
+        self._definition = await compile_aside(self._workflow.nodes, self._workflow.edges, self._workflow.metadata)
+        self.plan = self._definition.plan("t")
+        for mischief in (self._set_clock, self._prune, self._take_far_side_away):
+            if self.chance.random() < 0.3:
+                _ = begin_outside(mischief())
         while asyncio.get_running_loop().time() < TROUBLE_S:
-            await self._be_a_process(workflow_id)
-            self.crashes += 1
-        return await self._be_the_last_process(workflow_id)
+            await self._be_a_process()
+        ended = await self._be_the_last_process()
+        self._tell_what_was_seen()
+        return ended
 
-    async def _be_a_process(self, workflow_id: str) -> None:
-        """Accept, drive and be intervened in until the process dies."""
-        engine = self._start_engine()
-        await engine.start()
-        people = [asyncio.create_task(self._deliver(engine, workflow_id)), asyncio.create_task(self._meddle(engine))]
+    async def _be_a_process(self) -> None:
+        """Accept, drive and be intervened in until the process ends in one way or another."""
+        process, engine = Process(), self._make_engine()
+        _ = process.begin(self._serve(engine))
         await asyncio.sleep(self.chance.expovariate(1 / 8))
-        await self._die()
-        assert all(person.done() for person in people)
+        ending = self.chance.choice(["crashes", "crashes", "freezes", "stops"])
+        self.seen[ending] += 1
+        if ending == "freezes":
+            process.freeze()
+            self._ghosts.append(begin_outside(self._be_a_ghost(process, engine)))
+            return
+        if ending == "stops":
+            await process.begin(engine.stop())
+        await process.die()
 
-    async def _die(self) -> None:
-        """The process is gone: nothing of it goes on, whatever it was doing."""
-        dying = asyncio.all_tasks() - self._immortal
-        for task in dying:
-            task.cancel()
-        await asyncio.gather(*dying, return_exceptions=True)
+    async def _be_a_ghost(self, process: Process, engine: EmbeddedEngine) -> None:
+        """Go on after a while, beside whoever took over, until this process hears of it."""
+        await asyncio.sleep(self.chance.expovariate(1 / 6))
+        process.thaw()
+        await asyncio.sleep(self.chance.uniform(0, 2))
+        await process.begin(engine.stand_by())
+        await process.die()
 
-    async def _be_the_last_process(self, workflow_id: str) -> list[Recorded]:
+    async def _be_the_last_process(self) -> list[Recorded]:
         """Begin in trouble, and come to an end of everything without another start."""
-        engine = self._start_engine()
-        await engine.start()
-        delivering = asyncio.create_task(self._deliver(engine, workflow_id))
+        process, engine = Process(), self._make_engine()
+        _ = process.begin(self._serve(engine))
         await asyncio.sleep(self.chance.uniform(0, 10))
         self.trouble.over = True
-        delivering.cancel()
-        while open_ := [one for one in await self._read_all() if one.row.status not in TERMINAL]:
-            await asyncio.sleep(60)
-            for recorded in open_:
-                if self.chance.random() < 0.2:
-                    await self._ask(engine, recorded.row.id)
-        await engine.stop()
-        return await self._read_all()
+        self.trouble.far_side_away = False
+        await asyncio.gather(*self._ghosts)
+        accepting = self._accepting(engine)
+        for delivery in self.deliveries:
+            if not delivery.answers:
+                await process.begin(self._send(accepting, delivery))
+        for _ in range(LAST_WISHES):
+            await asyncio.sleep(self.chance.expovariate(1 / 20))
+            if self.acknowledged:
+                await process.begin(self._ask(engine, self.chance.choice(self.acknowledged)))
+        # From here on nobody helps: a wish would also wake what was forgotten.
+        while any(one.row.status not in TERMINAL for one in self._read_all()):
+            await pause(60)
+        await process.begin(engine.stop())
+        return self._read_all()
 
-    def _start_engine(self) -> EmbeddedEngine:
-        clock, tallies, store = SimulatedClock(), Tallies(), self._store
+    def _make_engine(self) -> EmbeddedEngine:
+        store: Any = self._store
+        far_side: Any = self.far_side
+        tallies = Tallies()
         breakers = Breakers(asyncio.get_running_loop().time)
-        definitions = Definitions(store, self._vault)  # type: ignore[arg-type]
-        steps = Steps(store, self._vault, self.far_side, clock, breakers, tallies)  # type: ignore[arg-type]
-        return EmbeddedEngine(store, definitions, steps, clock, tallies, workers=3, grace_s=1.0)  # type: ignore[arg-type]
+        self._breakers.append(breakers)
+        definitions = Definitions(store, self._vault)
+        steps = Steps(store, self._vault, far_side, self.clock, breakers, tallies)
+        return EmbeddedEngine(store, definitions, steps, self.clock, tallies, workers=3, grace_s=1.0, shared=True)
 
-    async def _deliver(self, engine: EmbeddedEngine, workflow_id: str) -> None:
-        accepting = Accepting(self._store, engine, SimulatedClock(), Tallies())  # type: ignore[arg-type]
-        with self._store._engine.begin() as connection:
-            stored = workflows.get(connection, workflow_id)
-        definition = await compile_aside(stored.nodes, stored.edges, stored.metadata)
-        self.plan = definition.plan("t")
-        while True:
-            await asyncio.sleep(self.chance.expovariate(1 / 4))
-            self.sent += 1
-            submission = Submission(workflow_id, 1, definition, "t", {"number": self.sent % 5}, SYSTEM)
-            execution_id = f"00000000-0000-7000-8000-{self.sent:012d}"
-            with contextlib.suppress(InternalError):
-                accepted = await accepting.accept(submission, execution_id)
-                if isinstance(accepted, Accepted):
-                    self.accepted[execution_id] = accepted
+    def _accepting(self, engine: EmbeddedEngine) -> Accepting:
+        store: Any = self._store
+        return Accepting(store, engine, self.clock, Tallies())
 
-    async def _meddle(self, engine: EmbeddedEngine) -> None:
-        while True:
-            await asyncio.sleep(self.chance.expovariate(1 / 6))
-            if self.accepted:
-                await self._ask(engine, self.chance.choice(sorted(self.accepted)))
+    async def _serve(self, engine: EmbeddedEngine) -> None:
+        await engine.start()
+        await asyncio.gather(self._be_delivered_to(engine), self._be_intervened_in(engine))
+
+    async def _be_delivered_to(self, engine: EmbeddedEngine) -> None:
+        accepting = self._accepting(engine)
+        while await self.trouble.stay_until_over(4):
+            delivery = self._next_delivery()
+            at_once = self.chance.choice([1, 1, 1, 2, 3])
+            await asyncio.gather(*(self._send(accepting, delivery) for _ in range(at_once)))
+
+    def _next_delivery(self) -> Delivery:
+        """A new one, or one that was sent before."""
+        repeatable = [delivery for delivery in self.deliveries if delivery.key or not delivery.answers]
+        if repeatable and self.chance.random() < 0.3:
+            return self.chance.choice(repeatable)
+        number = len(self.deliveries)
+        key = f"key-{number}" if self.chance.random() < 0.7 else None
+        self.deliveries.append(Delivery(key, {"number": number % 5}))
+        return self.deliveries[-1]
+
+    async def _send(self, accepting: Accepting, delivery: Delivery) -> None:
+        self._sent += 1
+        execution_id = f"00000000-0000-7000-8000-{self._sent:012d}"
+        digest = input_digest(delivery.input)
+        workflow, definition = self._workflow, self._definition
+        submission = Submission(
+            workflow.id, workflow.revision, definition, "t", delivery.input, SYSTEM, delivery.key, digest
+        )
+        with contextlib.suppress(InternalError):
+            answer = await accepting.accept(submission, execution_id)
+            if isinstance(answer, KeySeen):
+                assert answer.input_digest == digest
+                self.seen["repeated deliveries"] += 1
+            assert isinstance(answer, Accepted | KeySeen)
+            delivery.answers.append(answer.execution_id)
+
+    async def _be_intervened_in(self, engine: EmbeddedEngine) -> None:
+        while await self.trouble.stay_until_over(6):
+            if self.acknowledged:
+                await self._ask(engine, self.chance.choice(self.acknowledged))
 
     async def _ask(self, engine: EmbeddedEngine, execution_id: str) -> None:
         who = self.chance.choice(PEOPLE)
@@ -282,10 +242,83 @@ class World:
         with contextlib.suppress(FlowkerError):
             await engine.intervene(execution_id, self.chance.choice(wishes))
 
-    async def _read_all(self) -> list[Recorded]:
-        with self._store._engine.begin() as connection:
-            ids = [row[0] for row in connection.exec_driver_sql("SELECT id FROM executions ORDER BY id")]
-            return [read_recorded(connection, execution_id) for execution_id in ids]
+    async def _set_clock(self) -> None:
+        while await self.trouble.stay_until_over(6):
+            self.clock.ahead_s += self.chance.uniform(-5, 5)
+            self.seen["clock set"] += 1
+
+    async def _take_far_side_away(self) -> None:
+        while await self.trouble.stay_until_over(10):
+            self.trouble.far_side_away = True
+            await self.trouble.stay_until_over(10)
+            self.trouble.far_side_away = False
+
+    async def _prune(self) -> None:
+        """Remove what ended a little while ago, as a process of its own does it."""
+        while await self.trouble.stay_until_over(5):
+            now = self.clock.now()
+            before = format_timestamp(now - timedelta(seconds=self.chance.uniform(0, 10)))
+            with contextlib.suppress(InternalError):
+                for status in executions.TERMINAL_STATUSES:
+                    page = await self._store.read(retention.find_page, status, before, None)
+                    ids = [candidate.execution_id for candidate in page]
+                    if ids:
+                        await self._store.write(self._remove, ids, before, format_timestamp(now))
+
+    def _remove(self, connection: Connection, ids: list[str], before: str, now: str) -> None:
+        known = _read_recorded(connection, ids)
+        retention.remove(connection, ids, before, now)
+        left = {recorded.row.id for recorded in _read_recorded(connection, ids)}
+        self.pruned |= {recorded.row.id: recorded for recorded in known if recorded.row.id not in left}
+
+    def _read_all(self) -> list[Recorded]:
+        with transaction(self._store.connection):
+            ids = self._store.connection.exec_driver_sql("SELECT id FROM executions ORDER BY id")
+            return _read_recorded(self._store.connection, [row[0] for row in ids])
+
+    def _tell_what_was_seen(self) -> None:
+        self.seen["executions"] = len(set(self.acknowledged))
+        self.seen["breakers opened"] = sum(breakers.openings for breakers in self._breakers)
+        self.seen["late answers"] = self.far_side.late
+        self.seen["pruned"] = len(self.pruned)
+        self.seen["writes refused to stale processes"] = self._store.refused_to_stale
+
+
+def _read_recorded(connection: Connection, ids: Iterable[str]) -> list[Recorded]:
+    """Those of the executions that are there."""
+    found = []
+    for execution_id in ids:
+        with contextlib.suppress(ExecutionNotFound):
+            found.append(read_recorded(connection, execution_id))
+    return found
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The engine spreads its retries by the chance that all modules share."""
+    before = random.getstate()
+    random.seed(seed)
+    yield
+    random.setstate(before)
+
+
+@contextmanager
+def _no_errors_told() -> Iterator[None]:
+    """Whatever the world does to the service, there is nothing in it that the service calls an error."""
+    errors: list[MutableMapping[str, Any]] = []
+
+    def note(_: Any, __: str, event: MutableMapping[str, Any]) -> NoReturn:
+        errors.append(event)
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    processors: list[Any] = [structlog.processors.format_exc_info, note]
+    structlog.configure(processors=processors, wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+    assert not errors, "\n".join(str(value) for value in errors[0].values())
 
 
 def _cancel_all(loop: VirtualLoop) -> None:
@@ -294,84 +327,3 @@ def _cancel_all(loop: VirtualLoop) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-
-
-@cache
-def _empty_database() -> bytes:
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "flowker.db"
-        upgrade(f"sqlite:///{path}")
-        migrated = bytearray(path.read_bytes())
-        # A database in memory has no write-ahead log: the header (18, 19) must not ask for one.
-        migrated[18:20] = b"\x01\x01"
-        return bytes(migrated)
-
-
-@contextmanager
-def _database() -> Iterator[Engine]:
-    raw = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-    raw.deserialize(_empty_database())
-    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-    yield engine
-    engine.dispose()
-
-
-def _read_trail(engine: Engine) -> list[tuple[Any, ...]]:
-    columns = ", ".join(column.name for column in audit_events.columns)
-    with engine.begin() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(f"SELECT {columns} FROM audit_events ORDER BY 1")]  # noqa: S608
-
-
-def _save(connection: Connection, chance: Random, vault: Vault) -> str:
-    """A workflow of random nodes that lead from one to a later one."""
-    now = format_timestamp(T0)
-    config = {"base_url": "https://example.com"}
-    configuration = StoredProviderConfiguration(
-        CONFIGURATION_ID, "far side", "", "http", config, "active", {}, 1, now, now
-    )
-    provider_configurations.insert(connection, configuration)
-    nodes, edges = _draw(chance)
-    workflow_id = "22222222-0000-7000-8000-000000000001"
-    sealed = workflows.seal_nodes(vault, workflow_id, nodes)
-    metadata = {"timeoutSeconds": chance.choice([20, 300, 3000])}
-    workflow = StoredWorkflow(workflow_id, "w", "", "active", 1, sealed, edges, metadata, now, now)
-    workflows.insert(connection, workflow)
-    return workflow_id
-
-
-def _draw(chance: Random) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    names = "abcdef"[: chance.randint(2, 6)]
-    trigger: dict[str, Any] = {"id": "t", "type": "trigger", "data": {}}
-    nodes = [trigger, *(_node(name, chance) for name in names)]
-    edges: list[dict[str, Any]] = []
-    for position, node in enumerate(nodes[1:], 1):
-        for source in chance.sample(nodes[:position], k=min(position, chance.randint(1, 2))):
-            edge = {"id": f"e{len(edges)}", "source": source["id"], "target": node["id"]}
-            edges.append(edge | _handle(source, chance))
-    return nodes, edges
-
-
-def _node(name: str, chance: Random) -> dict[str, Any]:
-    kind = chance.choice(["call", "call", "call", "approval", "delay", "log", "conditional"])
-    join = {"join": chance.choice(["any", "any", "all"])}
-    if kind == "call":
-        retry = {"maxAttempts": chance.randint(1, 4), "backoffSeconds": chance.choice([0.1, 2])}
-        data = {"executorId": "http.request", "providerConfigId": CONFIGURATION_ID, "retry": retry}
-        return {"id": name, "type": "executor", "data": data | join}
-    if kind == "conditional":
-        condition = f"workflow.number >= {chance.randint(0, 4)}"
-        return {"id": name, "type": "conditional", "data": {"condition": condition} | join}
-    on_timeout = chance.choice(["fail", "reject"])
-    extra: dict[str, dict[str, Any]] = {
-        "approval": {"timeoutSeconds": 40, "onTimeout": on_timeout},
-        "delay": {"seconds": 9},
-    }
-    return {"id": name, "type": "action", "data": {"action": kind} | extra.get(kind, {}) | join}
-
-
-def _handle(source: Mapping[str, Any], chance: Random) -> dict[str, str]:
-    if source["type"] == "conditional":
-        return {"sourceHandle": chance.choice(["true", "false"])}
-    if source["type"] == "executor" and chance.random() < 0.2:
-        return {"sourceHandle": "error"}
-    return {}
