@@ -57,7 +57,7 @@ class Listener(Protocol):
         """The end of an execution had been recorded before."""
         ...
 
-    def parked(self) -> None:
+    def parked(self, wake_at: str) -> None:
         """An execution waits in the store for a time, which may be the earliest."""
         ...
 
@@ -219,7 +219,7 @@ class Driver:
 
     async def _record(self, live: Live, events: list[Event], call_ends: list[Event], *, parks: bool) -> None:
         """Commit events and what the API tells of the execution; keeps trying while the store is away."""
-        wake_at = format_timestamp(self._wake_at(live)) if parks else None
+        wake_at = format_timestamp(self._wake_at(live)) if parks and not live.ended else None
         now = format_timestamp(self._clock.now())
         build = partial(build_progress, first_seq=live.next_seq, now=now, wake_at=wake_at, call_ends=call_ends)
         progress = await _aside(live, build, live.id, live.plan.nodes, live.state, events)
@@ -242,8 +242,8 @@ class Driver:
         live.recorded, live.is_end_recorded = live.state, live.ended
         if live.ended:
             self._listener.ended(live.id, live.state.status)
-        elif parks:
-            self._listener.parked()
+        elif wake_at is not None:
+            self._listener.parked(wake_at)
 
     def _wake_at(self, live: Live) -> datetime:
         """When a parked execution goes on; who stands in line looks by itself, in case nobody calls it."""

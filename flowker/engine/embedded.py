@@ -178,8 +178,8 @@ class EmbeddedEngine:
         if future is not None and not future.done():
             future.set_result(status)
 
-    def parked(self) -> None:
-        self._wakeups.wake_changed()
+    def parked(self, wake_at: str) -> None:
+        self._wakeups.parked(wake_at)
 
     def _forget(self) -> None:
         """Begin with nothing in memory."""

@@ -8,6 +8,7 @@ an execution a moment later.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -42,6 +43,7 @@ class Wakeups:
         self._left_in_store = asyncio.Event()
         self._unsure = False
         self._earlier_wake = asyncio.Event()
+        self._looks_at = _EVER
 
     def start(self) -> list[asyncio.Task[None]]:
         """Start both tasks; the sweep begins at once."""
@@ -56,9 +58,10 @@ class Wakeups:
         """An execution may be stored that nobody drives: look with the next turn of the clock, once for many."""
         self._unsure = True
 
-    def wake_changed(self) -> None:
-        """An execution was parked; its time may be the earliest."""
-        self._earlier_wake.set()
+    def parked(self, wake_at: str) -> None:
+        """An execution was parked; its time may be earlier than the next look at the clock's rows."""
+        if wake_at < self._looks_at:
+            self._earlier_wake.set()
 
     async def _sweep(self) -> None:
         while True:
@@ -75,14 +78,17 @@ class Wakeups:
                 await self._clock.sleep(POLL_MAX_S)
 
     async def _sweep_once(self) -> None:
-        after_id = ""
-        while ids := await self._store.read(_unfinished_ids, after_id):
+        after_id: str | None = ""
+        while after_id is not None:
+            ids = await self._store.read(_unfinished_ids, after_id)
             for execution_id in ids:
                 await self._take_up(execution_id)
-            after_id = ids[-1]
+            after_id = ids[-1] if len(ids) == SWEEP_PAGE else None
 
     async def _keep_time(self) -> None:
         while True:
+            # Whatever is parked during a look may be missed by it.
+            self._looks_at = _EVER
             self._earlier_wake.clear()
             if self._unsure:
                 self._unsure = False
@@ -94,6 +100,7 @@ class Wakeups:
                 # A claim whose answer was lost took executions off the clock all the same.
                 self._left_in_store.set()
                 seconds = POLL_MAX_S
+            self._looks_at = format_timestamp(self._clock.now() + timedelta(seconds=seconds))
             await self._sleep_or(self._earlier_wake, seconds)
 
     async def _wake_due(self) -> float:
@@ -117,6 +124,10 @@ class Wakeups:
         finally:
             sleep.cancel()
             earlier.cancel()
+
+
+_EVER = format_timestamp(datetime.max.replace(tzinfo=UTC))
+"""Later than any time that something waits for."""
 
 
 def _note(event: str, error: Exception) -> None:

@@ -26,12 +26,17 @@ class Taker:
     def __init__(self, breaks: int = 0) -> None:
         self.taken: list[str] = []
         self._breaks = breaks
+        self._on_taking: dict[str, Callable[[], None]] = {}
+
+    def on_taking(self, execution_id: str, do: Callable[[], None]) -> None:
+        self._on_taking[execution_id] = do
 
     async def __call__(self, execution_id: str) -> None:
         if self._breaks:
             self._breaks -= 1
             raise RuntimeError("no room")
         self.taken.append(execution_id)
+        self._on_taking.get(execution_id, lambda: None)()
 
 
 @pytest.fixture
@@ -188,12 +193,40 @@ class TestClock:
         async with started(bench, taker) as made:
             await bench.eventually(lambda: len(taker.taken) == 5 and bench.clock.sleeps(POLL_MAX_S))
             await park(bench, stored[0], after(bench, 1))
-            made.wake_changed()
+            made.parked(after(bench, 1))
             await bench.eventually(lambda: bench.clock.sleeps(1))
             bench.clock.turn(1)
             await bench.eventually(lambda: len(taker.taken) == 6)
 
         assert taker.taken[-1] == stored[0]
+
+    async def test_a_later_time_is_not_looked_for(self, bench: "Bench", stored: list[str]) -> None:
+        """The next look finds it: a thousand executions that wait do not have the store asked a thousand times."""
+        taker = Taker()
+
+        async with started(bench, taker) as made:
+            await bench.eventually(lambda: len(taker.taken) == 5 and bench.clock.sleeps(POLL_MAX_S))
+            looks = bench.clock.asked.count(POLL_MAX_S)
+            await park(bench, stored[0], after(bench, POLL_MAX_S))
+            made.parked(after(bench, POLL_MAX_S))
+            await bench.store.read(executions.next_wake)
+            looks_then = bench.clock.asked.count(POLL_MAX_S)
+            bench.clock.turn(POLL_MAX_S)
+            await bench.eventually(lambda: len(taker.taken) == 6)
+
+        assert looks_then == looks
+        assert taker.taken[-1] == stored[0]
+
+    async def test_what_is_parked_during_a_look_is_looked_for(self, bench: "Bench", stored: list[str]) -> None:
+        """The look may have missed it, whatever its time is."""
+        await park(bench, stored[0], after(bench, -1))
+        taker = Taker()
+
+        async with started(bench, taker) as made:
+            taker.on_taking(stored[0], lambda: made.parked(after(bench, POLL_MAX_S + 1)))
+            await bench.eventually(lambda: len(taker.taken) == 5)
+
+            await bench.eventually(lambda: bench.clock.asked.count(POLL_MAX_S) == 2)
 
     async def test_a_store_that_is_away_is_asked_again(self, bench: "Bench", stored: list[str]) -> None:
         """After a pause, as often as it takes."""
@@ -240,7 +273,7 @@ class TestClock:
         async with started(bench, taker) as made:
             await bench.eventually(lambda: bench.clock.sleeps(POLL_MAX_S))
             await park(bench, stored[0], after(bench, -1))
-            made.wake_changed()
+            made.parked(after(bench, -1))
             await bench.eventually(lambda: taker.taken == stored[:1])
 
 
