@@ -97,7 +97,7 @@ class Driver:
         """Drive one execution; whoever asked something of it hears an answer, whatever goes wrong."""
         live: Live | None = None
         in_line: Mapping[str, str] = {}
-        refusal: FlowkerError = unavailable()
+        refusal: FlowkerError | None = None
         try:
             live = _begin(fresh) if fresh else await self._load(execution_id)
             if live is not None:
@@ -111,7 +111,7 @@ class Driver:
                 task.cancel()
             self._lanes.keep_only(execution_id, in_line)
             for asked in live.asked if live else self._mailbox.take(execution_id):
-                asked.refuse(refusal)
+                asked.refuse(refusal or unavailable())
 
     async def _load(self, execution_id: str) -> Live | None:
         """Fold an execution from its journal; None when it has ended meanwhile and nobody asks anything of it."""

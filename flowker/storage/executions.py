@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, null, select, text, update
 
 from flowker.domain.audit import AuditEvent
 from flowker.domain.errors import ExecutionNotFound
@@ -179,7 +179,8 @@ def due(connection: Connection, now: str, limit: int) -> list[StoredExecution]:
 def claim_due(connection: Connection, now: str, limit: int) -> list[str]:
     """Take the executions whose time to wake has come off the clock: from here they count as unfinished."""
     ids = [row.id for row in due(connection, now, limit)]
-    connection.execute(update(executions).where(executions.c.id.in_(ids)).values(wake_at=None))
+    if ids:
+        _clear_wake.run(connection, ids)
     return ids
 
 
@@ -326,6 +327,10 @@ _select_due: Final = Prepared(
         .offset(_NO_OFFSET)
     ),
     ("now", "limit"),
+)
+
+_clear_wake: Final = PreparedForMany(
+    lambda ids: update(executions).where(executions.c.id.in_(ids)).values(wake_at=null())
 )
 
 _select_next_wake: Final = Prepared(

@@ -50,11 +50,9 @@ class _Quick(Connection):
     SQLAlchemy's way there and back takes ten times as long as the statements of a simulated world do.
     """
 
-    @property
-    def raw(self) -> sqlite3.Connection:
-        raw: Any = self.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        return raw
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        super().__init__(create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool))
+        self.raw = raw
 
     def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
         assert execution_options is None
@@ -99,7 +97,7 @@ def _row_type(names: tuple[str, ...]) -> Any:
 def _connection() -> _Quick:
     """One for all worlds, since statements are compiled for each anew."""
     raw = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None, cached_statements=512)
-    return _Quick(create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool))
+    return _Quick(raw)
 
 
 @cache

@@ -77,24 +77,24 @@ class SimulatedStore:
         self._trouble = trouble
 
     async def read(self, query: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await self._run(lambda connection: query(connection, *args, **kwargs))
+        # Nothing else runs meanwhile: what is read is one snapshot without a transaction.
+        return await self._run(query, *args, **kwargs)
 
     async def write(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await self._run(lambda connection: change(connection, *args, **kwargs))
+        return await self._run(_in_transaction, change, *args, **kwargs)
 
     async def write_together(self, change: Callable[..., Any], item: Any) -> Any:
-        result = await self._run(lambda connection: change(connection, [item])[0])
+        [result] = await self._run(_in_transaction, change, [item])
         process = current_process()
         if change is executions.record and not result and process is not None and process.is_stale:
             self.refused_to_stale += 1
         return result
 
-    async def _run(self, function: Callable[[Connection], Any]) -> Any:
+    async def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         await self._take_time()
         if self._trouble.strikes(self._trouble.refused):
             raise InternalError
-        with transaction(self.connection):
-            result = function(self.connection)
+        result = function(self.connection, *args, **kwargs)
         await self._take_time()
         if self._trouble.strikes(self._trouble.answer_lost):
             raise InternalError
@@ -103,6 +103,11 @@ class SimulatedStore:
     async def _take_time(self) -> None:
         trouble = self._trouble
         await pause(trouble.chance.uniform(0, 3.0 if trouble.strikes(trouble.slow) else trouble.latency_s))
+
+
+def _in_transaction(connection: Connection, change: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with transaction(connection):
+        return change(connection, *args, **kwargs)
 
 
 class SimulatedFarSide:

@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 
 from flowker.domain.audit import SYSTEM, Actor
 from flowker.domain.errors import ExecutionNotFound, FlowkerError, InternalError
-from flowker.domain.executions import TERMINAL, Accepted
+from flowker.domain.executions import Accepted
 from flowker.domain.interventions import Cancel, Decide, Intervention, Retry
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Plan
@@ -55,6 +55,8 @@ TROUBLE_S = 20.0
 """How long a world is in trouble and its processes end; the last one lives on while everything works again."""
 
 LAST_WISHES = 3
+
+UNFINISHED = "SELECT count(*) FROM executions WHERE completed_at IS NULL"
 
 HORIZON_S = 4 * 3600.0
 
@@ -170,7 +172,7 @@ class World:
             if self.acknowledged:
                 await process.begin(self._ask(engine, self.chance.choice(self.acknowledged)))
         # From here on nobody helps: a wish would also wake what was forgotten.
-        while any(one.row.status not in TERMINAL for one in self._read_all()):
+        while self._store.connection.exec_driver_sql(UNFINISHED).scalar_one():
             await pause(60)
         await process.begin(engine.stop())
         return self._read_all()

@@ -219,14 +219,16 @@ class TestClock:
 
     async def test_what_is_parked_during_a_look_is_looked_for(self, bench: "Bench", stored: list[str]) -> None:
         """The look may have missed it, whatever its time is."""
-        await park(bench, stored[0], after(bench, -1))
+        await park(bench, stored[0], after(bench, POLL_MAX_S))
         taker = Taker()
 
         async with started(bench, taker) as made:
             taker.on_taking(stored[0], lambda: made.parked(after(bench, POLL_MAX_S + 1)))
+            await bench.eventually(lambda: bench.clock.sleeps(POLL_MAX_S))
+            bench.clock.turn(POLL_MAX_S)
             await bench.eventually(lambda: len(taker.taken) == 5)
 
-            await bench.eventually(lambda: bench.clock.asked.count(POLL_MAX_S) == 2)
+            await bench.eventually(lambda: bench.clock.asked.count(POLL_MAX_S) == 3)
 
     async def test_a_store_that_is_away_is_asked_again(self, bench: "Bench", stored: list[str]) -> None:
         """After a pause, as often as it takes."""
