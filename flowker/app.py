@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from flowker.engine.accepting import Accepting
+from flowker.engine.admission import Admission
 from flowker.engine.clock import Clock, SystemClock
 from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
@@ -100,7 +101,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     definitions = Definitions(store, vault)
     lock = EngineLock(settings.database_url)
     engine = EmbeddedEngine(
-        store,
+        store.owing(),
         definitions,
         Steps(store, vault, caller, clock, breakers, tallies),
         clock,
@@ -111,10 +112,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     )
     tenure = Tenure(lock, engine, partial(_prepare, settings, vault), clock)
     refusals = Refusals(store, clock)
+    admission = Admission(tallies)
     context = Context(
         store=store,
         engine=engine,
         accepting=Accepting(store, engine, clock, tallies),
+        admission=admission,
         definitions=definitions,
         routes=Routes(store),
         refusals=refusals,
@@ -134,6 +137,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         keys=_keys(settings),
         lifespan=life.span,
         trusted_proxies=settings.trusted_proxies,
+        refuses=admission.refuses,
     )
     return Service(context, _with_cors(asgi, settings), life.start, life.stop)
 

@@ -41,6 +41,9 @@ INPUT_KEPT_BYTES_MAX = 64 * 1024
 INTERVENTION_WAIT_S = 10.0
 """How long somebody who asks something of an execution waits for its turn."""
 
+WAITING_MAX = 1_000
+"""Answers that wait for the end of an execution; each keeps a connection and a task."""
+
 log = structlog.get_logger("flowker.engine")
 
 
@@ -138,6 +141,11 @@ class EmbeddedEngine:
     def unsure(self) -> None:
         """An acceptance failed in a way that may have committed it: then it is driven like any other."""
         self._wakeups.unsure()
+
+    @property
+    def may_be_waited_for(self) -> bool:
+        """Whether one more may wait for the end of an execution."""
+        return len(self._finished) < WAITING_MAX
 
     def expect(self, execution_id: str) -> asyncio.Future[Status]:
         """A future of the terminal status; ask before the execution is submitted, and `forget` afterwards."""

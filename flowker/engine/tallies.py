@@ -33,9 +33,10 @@ class Durations:
 
 @dataclass(slots=True)
 class Tallies:
-    """What was committed, by status of the end; what was called, by executor and ending."""
+    """What was committed and refused, by status of the end; what was called, by executor and ending."""
 
     accepted: int = 0
+    refused: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     calls: Counter[tuple[str, Ending]] = field(default_factory=Counter)
     durations: dict[str, Durations] = field(default_factory=dict)

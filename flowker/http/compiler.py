@@ -87,6 +87,7 @@ def _contracts(openapi: OpenAPI) -> Iterator[OperationContract]:
                 needs_key=requests.compile_security(operation),
                 reads_query=any(location == "query" for location, _ in found),
                 reads_cookies=any(location == "cookie" for location, _ in found),
+                is_admitted=operation.get("x-admitted", default=False) is True,
             )
 
 

@@ -118,6 +118,8 @@ class OperationContract:
     needs_key: bool
     reads_query: bool
     reads_cookies: bool
+    is_admitted: bool = False
+    """Whether it is refused at once when more wait than can be done soon."""
 
     def read_parameters(
         self, path: Mapping[str, str], query: bytes, headers: Mapping[bytes, bytes]

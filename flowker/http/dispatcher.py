@@ -26,9 +26,18 @@ from flowker.http.security import ApiKeys
 
 Handler = Callable[..., Awaitable[Any]]
 
+Refuses = Callable[[], bool]
+"""Whether more wait than can be done soon; asked for each request of an operation that is admitted."""
+
 OPERATION = "flowker.operation"
 STATUS = "flowker.status"
 """Where the scope says which operation answered with which status, for the line in the log."""
+
+UNTOLD = "flowker.untold"
+"""Where the scope says that there is to be no line: who refuses many at once tells of all of them together."""
+
+OVERLOADED = render(InternalError(headers={"Retry-After": "1"}))
+"""What is answered then. It is made once, because it has to cost next to nothing."""
 
 LISTS = frozenset({b"if-match"})
 """Headers that are lists: on several lines they mean the same as on one (RFC 9110, 5.3)."""
@@ -37,8 +46,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Operation:
-    def __init__(self, contract: OperationContract, handler: Handler, keys: ApiKeys | None) -> None:
+    def __init__(
+        self, contract: OperationContract, handler: Handler, keys: ApiKeys | None, refuses: Refuses | None = None
+    ) -> None:
         self.contract = contract
+        self._refuses = refuses if contract.is_admitted else None
         self._handler = handler
         self._keys = keys if contract.needs_key else None
         wanted = set(inspect.signature(handler).parameters)
@@ -48,6 +60,10 @@ class Operation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[OPERATION] = self.contract.operation_id
+        if self._refuses is not None and self._refuses():
+            scope[STATUS], scope[UNTOLD] = OVERLOADED.status, True
+            await OVERLOADED.send(send)
+            return
         try:
             reply = self._reply(await self._answer(scope, receive))
         except FlowkerError as error:
@@ -116,15 +132,17 @@ class OperationsAPI(RoutedAPI[Operation]):
         *,
         contracts: Mapping[str, OperationContract],
         keys: ApiKeys | None,
+        refuses: Refuses | None = None,
         **options: Any,
     ) -> None:
         super().__init__(specification, **options)
         self._contracts = contracts
         self._keys = keys
+        self._refuses = refuses
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> Operation:
-        return Operation(self._contracts[operation.operation_id], operation.function, self._keys)
+        return Operation(self._contracts[operation.operation_id], operation.function, self._keys, self._refuses)
 
 
 class Dispatcher(RoutedMiddleware[OperationsAPI]):
@@ -136,6 +154,11 @@ def misfits(contracts: Mapping[str, OperationContract], handlers: Mapping[str, H
     found = [f"{name}: the document has it, and there is no handler" for name in contracts.keys() - handlers.keys()]
     found += [
         f"{name}: there is a handler, and the document does not have it" for name in handlers.keys() - contracts
+    ]
+    found += [
+        f"{name}: it is admitted, and how that is refused is not documented"
+        for name, contract in contracts.items()
+        if contract.is_admitted and contract.complaints(*OVERLOADED)
     ]
     for name in contracts.keys() & handlers.keys():
         found += [f"{name}: {problem}" for problem in _signature_problems(contracts[name], handlers[name])]

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 
 from flowker.http.compiler import compile_document
 from flowker.http.contract import DocumentError, OperationContract
-from flowker.http.dispatcher import Dispatcher, Handler, misfits
+from flowker.http.dispatcher import Dispatcher, Handler, Refuses, misfits
 from flowker.http.edge import Edge
 from flowker.http.proxies import TrustedProxies
 from flowker.http.routing import Routing
@@ -83,11 +83,12 @@ def build_asgi(
     keys: ApiKeys | None,
     lifespan: Lifespan | None = None,
     trusted_proxies: Sequence[str] = (),
+    refuses: Refuses | None = None,
 ) -> ASGIApp:
     """The application that serves the document with the handlers, one per operationId.
 
     Raises `DocumentError`, naming everything that is wrong, when document and handlers do not fit together. Without
-    keys every operation is public.
+    keys every operation is public. `refuses` is asked before a request of an operation that is admitted.
     """
     described = document if isinstance(document, Described) else describe(document)
     problems = misfits(described.contracts, handlers)
@@ -96,10 +97,11 @@ def build_asgi(
     proxies = [partial(TrustedProxies, networks=trusted_proxies)] if trusted_proxies else []
     layers: list[Any] = [Edge, *proxies, Routing, Dispatcher, LifespanMiddleware]
     app = AsyncApp("flowker", lifespan=lifespan, middlewares=layers)
-    options = {"resolver": Resolver(handlers.__getitem__), "pythonic_params": False}
+    options: dict[str, Any] = {"resolver": Resolver(handlers.__getitem__), "pythonic_params": False}
+    options |= {"keys": keys, "refuses": refuses}
     # AsyncApp.add_api would parse the document again, with the specification class that refuses 3.1. The base path
     # is empty whatever the document says under `servers`: a gateway may have one, this service does not.
-    api = API(described.specification, base_path="", contracts=described.contracts, keys=keys, **options)
+    api = API(described.specification, base_path="", contracts=described.contracts, **options)
     app.middleware.apis.append(api)
     # Connexion would build its layers at the first request, and only then find what does not fit.
     outermost, _ = app.middleware._build_middleware_stack()  # noqa: SLF001

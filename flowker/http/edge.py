@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowker.domain.errors import FlowkerError, InternalError, InvalidQuery, InvalidRequest, PathNotFound
-from flowker.http.dispatcher import OPERATION, STATUS
+from flowker.http.dispatcher import OPERATION, STATUS, UNTOLD
 from flowker.http.errors import BUG, render
 
 HEADERS_MAX = 100
@@ -45,6 +45,8 @@ class Edge:
                 raise
             _log.exception("request failed", operation=scope.get(OPERATION))
             await self._refuse(InternalError(BUG), scope, send)
+        if UNTOLD in scope:
+            return
         _log.info(
             "request answered" if STATUS in scope else "request abandoned",
             method=scope["method"],

@@ -72,6 +72,10 @@ class Request:
             self._body = None if self._contract is None else await self._judged(self._contract, too_large)
         return self._body
 
+    def forget_body(self) -> None:
+        """Keep nothing of the body, which may be large: it is not asked for any more."""
+        self._raw_body = self._body = None
+
     async def _judged(self, contract: Body, too_large: type[FlowkerError]) -> Any:
         data = await self._read(too_large) if self._raw_body is None else self._raw_body
         try:

@@ -8,6 +8,7 @@ from flowker.domain.audit import Actor
 from flowker.domain.errors import FlowkerError, InputTooLarge
 from flowker.domain.timestamps import format_timestamp
 from flowker.engine.accepting import Accepting
+from flowker.engine.admission import Admission
 from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions
 from flowker.engine.embedded import EmbeddedEngine
@@ -31,6 +32,7 @@ class Context:
     store: Store
     engine: EmbeddedEngine
     accepting: Accepting
+    admission: Admission
     definitions: Definitions
     routes: Routes
     refusals: Refusals
@@ -73,6 +75,10 @@ class Request(Protocol):
 
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:
         """Read, parse and judge the body now; None when an optional body is absent."""
+        ...
+
+    def forget_body(self) -> None:
+        """Keep nothing of the body: it is not asked for any more."""
         ...
 
 

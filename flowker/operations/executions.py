@@ -46,7 +46,8 @@ async def execute_workflow(
         key,
         digest,
     )
-    verdict = await context.accepting.accept(submission, new_execution_id())
+    with context.admission.place():
+        verdict = await context.accepting.accept(submission, new_execution_id())
     if isinstance(verdict, WorkflowMoved):
         return await _repeat(context, workflow.id, key, digest)
     if isinstance(verdict, KeySeen):

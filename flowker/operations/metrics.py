@@ -43,6 +43,11 @@ class _Reading(Collector):
         yield CounterMetricFamily(
             "flowker_executions_accepted", "Executions that were accepted.", value=tallies.accepted
         )
+        yield CounterMetricFamily(
+            "flowker_executions_refused",
+            "Starts of executions that were refused because too many waited.",
+            value=tallies.refused,
+        )
         ended = CounterMetricFamily("flowker_executions_ended", "Executions that ended.", labels=["status"])
         for status, count in sorted(tallies.ended.items()):
             ended.add_metric([status], count)
@@ -90,6 +95,17 @@ class _Reading(Collector):
         )
 
     def _queues(self) -> Iterator[Metric]:
+        admission = self._context.admission
+        yield GaugeMetricFamily(
+            "flowker_acceptances_waiting",
+            "Executions that wait to be committed and acknowledged.",
+            value=admission.taken,
+        )
+        yield GaugeMetricFamily(
+            "flowker_acceptances_waiting_max",
+            "How many may wait so, as it was learned from the store; beyond it they are refused.",
+            value=admission.places,
+        )
         yield GaugeMetricFamily(
             "flowker_ready_queue_depth",
             "Executions in memory that wait for a worker.",

@@ -14,7 +14,7 @@ from flowker.domain.errors import (
     WebhookTokenRefused,
     WorkflowNotActive,
 )
-from flowker.domain.executions import Accepted, Status
+from flowker.domain.executions import Status
 from flowker.domain.nodes import Trigger
 from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Submission, new_execution_id
@@ -57,14 +57,25 @@ class _Target:
     trigger: Trigger
 
 
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """What the answer to a delivery needs that was committed."""
+
+    execution_id: str
+    workflow_id: str
+    started_at: str
+    finished: asyncio.Future[Status] | None
+    wait_s: float
+
+
 async def _trigger(context: Context, path: str, request: Request) -> Answer:
     """Deliver by the route that is remembered; what that would refuse is refused only if the route is still right."""
     normalized = webhooks.normalize_path(path)
     for _ in range(MOVES_MAX):
         try:
-            answer = await _deliver(context, request, normalized)
-            if answer is not None:
-                return answer
+            started = await _deliver(context, request, normalized)
+            if started is not None:
+                return await _answer(context, request, started)
             context.routes.forget(request.method, normalized)
         except InternalError:
             raise
@@ -95,7 +106,7 @@ _MESSAGES: dict[Reason, str] = {
 }
 
 
-async def _deliver(context: Context, request: Request, path: str) -> Answer | None:
+async def _deliver(context: Context, request: Request, path: str) -> _Started | None:
     """Route and token first, then the body and its signature, then the state: a caller learns nothing it has no
     right to."""
     target = await _admit(context, request, path)
@@ -142,8 +153,8 @@ async def _check_signature(target: _Target, secret: str, request: Request) -> No
 
 async def _execute(
     context: Context, request: Request, target: _Target, input_: dict[str, Any], key: str | None
-) -> Answer | None:
-    """Commit the execution and answer; None when the workflow was changed since the route was found."""
+) -> _Started | None:
+    """Commit the execution; None when the workflow was changed since the route was found."""
     execution_id = new_execution_id()
     submission = Submission(
         target.route.workflow_id,
@@ -155,16 +166,18 @@ async def _execute(
         key,
     )
     wait_s = _wait_s(target.trigger, request)
-    finished = context.engine.expect(execution_id) if wait_s else None
+    finished = context.engine.expect(execution_id) if wait_s and context.engine.may_be_waited_for else None
+    started: _Started | None = None
     try:
-        verdict = await context.accepting.accept(submission, execution_id)
-        if isinstance(verdict, WorkflowMoved):
-            return None
+        with context.admission.place():
+            verdict = await context.accepting.accept(submission, execution_id)
         if isinstance(verdict, KeySeen):
             raise _key_used(target.route.workflow_id, verdict)
-        return _answer(verdict, await _terminal_status(finished, wait_s))
+        if not isinstance(verdict, WorkflowMoved):
+            started = _Started(execution_id, verdict.workflow_id, verdict.started_at, finished, wait_s)
+        return started
     finally:
-        if finished is not None:
+        if started is None:
             context.engine.forget(execution_id)
 
 
@@ -187,25 +200,31 @@ def _wait_s(trigger: Trigger, request: Request) -> float:
     return trigger.response_timeout_s if trigger.sync else 0
 
 
-async def _terminal_status(finished: asyncio.Future[Status] | None, wait_s: float) -> Status | None:
-    if finished is None:
+async def _answer(context: Context, request: Request, started: _Started) -> Answer:
+    """Wait for the end if that is asked for; nothing of the input is kept meanwhile."""
+    request.forget_body()
+    try:
+        status = await _terminal_status(started)
+    finally:
+        context.engine.forget(started.execution_id)
+    body = {
+        "executionId": started.execution_id,
+        "workflowId": started.workflow_id,
+        "status": status or "running",
+        "startedAt": started.started_at,
+    }
+    headers = _identify(started.workflow_id, started.execution_id)
+    headers["Location"] = f"/v1/executions/{started.execution_id}"
+    return body, 201 if status is None else 200, headers
+
+
+async def _terminal_status(started: _Started) -> Status | None:
+    if started.finished is None:
         return None
     try:
-        return await asyncio.wait_for(finished, wait_s)
+        return await asyncio.wait_for(started.finished, started.wait_s)
     except TimeoutError:
         return None
-
-
-def _answer(accepted: Accepted, status: Status | None) -> Answer:
-    body = {
-        "executionId": accepted.execution_id,
-        "workflowId": accepted.workflow_id,
-        "status": status or "running",
-        "startedAt": accepted.started_at,
-    }
-    headers = _identify(accepted.workflow_id, accepted.execution_id)
-    headers["Location"] = f"/v1/executions/{accepted.execution_id}"
-    return body, 201 if status is None else 200, headers
 
 
 def _identify(workflow_id: str, execution_id: str) -> dict[str, str]:

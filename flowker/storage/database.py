@@ -8,11 +8,12 @@ How databases differ is known to `sqlite` and `postgresql` and chosen here, by t
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from sqlalchemy import (
     ClauseElement,
@@ -47,17 +48,30 @@ Item = TypeVar("Item")
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Room for 256 of the largest bodies; the number of requests alone would allow gigabytes."""
 
+READ_QUEUE_MAX: Final = 1_000
+"""What four threads read in a fraction of a second. Reads are many and short; in a longer line all would be late."""
+
 
 class Store:
     """Reads in a few threads, writes in one. Every method may be called from any event loop."""
 
-    def __init__(self, url: str, *, queue_max: int = 10_000, batch_max: int = 256, readers: int = 4) -> None:
+    def __init__(self, url: str, *, queue_max: int = 10_000, batch_max: int = 128, readers: int = 4) -> None:
         self._writer_engine = _engine(url, read_only=False)
         self._reader_engine = _engine(url, read_only=True)
         self._writer = Writer(
             self._writer_engine, queue_max=queue_max, queue_bytes_max=QUEUE_BYTES_MAX, batch_max=batch_max
         )
-        self._readers = Readers(self._reader_engine, threads=readers, queue_max=queue_max)
+        self._readers = Readers(self._reader_engine, threads=readers, queue_max=min(queue_max, READ_QUEUE_MAX))
+        self._owed = False
+
+    def owing(self) -> Self:
+        """The same store for who keeps promises: never refused for lack of room, and in a line of its own to write.
+
+        Whoever has it bounds by himself how much he asks for at once.
+        """
+        twin = copy.copy(self)
+        twin._owed = True  # noqa: SLF001 - it is a copy of our own
+        return twin
 
     @property
     def writer_heartbeat(self) -> float:
@@ -83,14 +97,14 @@ class Store:
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query on a snapshot of the store."""
-        request = Request(query, args, kwargs, asyncio.get_running_loop().create_future())
+        request = Request(query, args, kwargs, asyncio.get_running_loop().create_future(), owed=self._owed)
         self._readers.submit(request)
         result: T = await request.future
         return result
 
     async def write(self, change: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a change; it is committed when this returns. What it raises undoes only what it did."""
-        request = Request(change, args, kwargs, asyncio.get_running_loop().create_future())
+        request = Request(change, args, kwargs, asyncio.get_running_loop().create_future(), owed=self._owed)
         self._writer.submit(request)
         result: T = await request.future
         return result
@@ -106,6 +120,7 @@ class Store:
             _NO_KEYWORDS,
             asyncio.get_running_loop().create_future(),
             together=True,
+            owed=self._owed,
             size_bytes=getattr(item, "size_bytes", 0),
         )
         self._writer.submit(request)

@@ -41,7 +41,8 @@ class Readers:
     def submit(self, request: Request) -> None:
         """Queue the request, or refuse it at once when there is no room or nobody reads."""
         with self._gate:
-            if not self._accepting or self._queue.qsize() >= self._queue_max:
+            full = self._queue.qsize() >= self._queue_max and not request.owed
+            if full or not self._accepting:
                 raise unavailable()
             self._queue.put(request)
 

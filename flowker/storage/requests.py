@@ -29,13 +29,17 @@ def unavailable() -> InternalError:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One call that a task awaits. `together` marks an item for a function that takes many at once."""
+    """One call that a task awaits. `together` marks an item for a function that takes many at once.
+
+    `owed` marks what keeps a promise that was made: it is never refused for lack of room.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     future: asyncio.Future[Any]
     together: bool = False
+    owed: bool = False
     size_bytes: int = 0
 
 

@@ -4,6 +4,9 @@ The thread takes whatever waits (at most a batch), runs it between BEGIN and COM
 tasks: what was answered is on disk. It never waits for a batch to fill; under load the next batch collects itself
 while the last one is flushed.
 
+There are two lines before it: what is asked for now, and what is owed because it was accepted before. A batch takes
+from both in turn, so neither keeps the other waiting for more than the half of it.
+
 One request cannot spoil the others. A single change runs inside a savepoint. A function that takes the items of
 many requests at once runs without; should it raise, the batch is rolled back and every request runs again alone, so
 that only the one that cannot be written fails. If COMMIT fails, nothing was recorded and every waiter hears so.
@@ -11,6 +14,7 @@ that only the one that cannot be written fails. If COMMIT fails, nothing was rec
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -37,6 +41,9 @@ class Writer:
         self._queue_bytes_max = queue_bytes_max
         self._batch_max = batch_max
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._asked: deque[Request] = deque()
+        self._owed: deque[Request] = deque()
+        self._queued = 0
         self._queued_bytes = 0
         self._accepting = False
         self._gate = threading.Lock()
@@ -45,7 +52,7 @@ class Writer:
 
     @property
     def queue_depth(self) -> int:
-        return self._queue.qsize()
+        return self._queued
 
     def start(self) -> None:
         self._accepting = True
@@ -55,11 +62,12 @@ class Writer:
         """Queue the request, or refuse it at once when there is no room or no writer."""
         with self._gate:
             queued_bytes = self._queued_bytes + request.size_bytes
-            full = self._queue.qsize() >= self._queue_max or (
+            full = self._queued >= self._queue_max or (
                 queued_bytes > self._queue_bytes_max and self._queued_bytes > 0
             )
-            if full or not self._accepting:
+            if (full and not request.owed) or not self._accepting:
                 raise unavailable()
+            self._queued += 1
             self._queued_bytes = queued_bytes
             self._queue.put(request)
 
@@ -74,31 +82,40 @@ class Writer:
 
     def _run(self) -> None:
         running = True
-        while running:
+        while running or self._asked or self._owed:
             self.heartbeat = time.monotonic()
-            try:
-                first = self._queue.get(timeout=HEARTBEAT_S)
-            except Empty:
-                continue
-            batch, running = self._drain(first)
+            running = self._sort_waiting() and running
+            batch = self._next_batch()
             if batch:
                 settle(zip(batch, self._write(batch), strict=True))
         self._link.drop()
 
-    def _drain(self, first: Request | None) -> tuple[list[Request], bool]:
-        """The requests of one batch that somebody still waits for, and whether more may come after it."""
-        request: Request | None = first
+    def _sort_waiting(self) -> bool:
+        """Put what has come into its line, and wait for something if both are empty; False when no more may come."""
+        idle = not self._asked and not self._owed
+        with suppress(Empty):
+            while idle or self._queue.qsize():
+                request = self._queue.get(timeout=HEARTBEAT_S)
+                if request is None:
+                    return False
+                (self._owed if request.owed else self._asked).append(request)
+                idle = False
+        return True
+
+    def _next_batch(self) -> list[Request]:
+        """The requests of one batch that somebody still waits for, in turn from both lines."""
         taken: list[Request] = []
         size_bytes = 0
-        while request is not None:
+        line, other = self._asked, self._owed
+        while (line or other) and len(taken) < self._batch_max and size_bytes <= BATCH_BYTES_MAX:
+            request = (line or other).popleft()
             taken.append(request)
             size_bytes += request.size_bytes
-            if len(taken) == self._batch_max or size_bytes > BATCH_BYTES_MAX or not self._queue.qsize():
-                break
-            request = self._queue.get_nowait()
+            line, other = other, line
         with self._gate:
+            self._queued -= len(taken)
             self._queued_bytes -= size_bytes
-        return [request for request in taken if not request.future.cancelled()], request is not None
+        return [request for request in taken if not request.future.cancelled()]
 
     def _write(self, batch: list[Request]) -> Sequence[Outcome]:
         try:

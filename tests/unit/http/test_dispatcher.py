@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from flowker.domain.errors import ApiKeyRefused, WebhookTaken
 from flowker.http.contract import DocumentError
+from flowker.http.document import build_asgi
 from flowker.http.security import ApiKeys
 
 Ask = Callable[..., Awaitable[Any]]
@@ -19,6 +20,47 @@ MakeHandler = Callable[..., Any]
 LIST_BOOKS = ("limit", "sort_order", "price", "lent", "tag", "pages", "filter_", "near", "cursor")
 JSON = {"x-api-key": "good", "content-type": "application/json"}
 BOOK = {"id": "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "name": "Emma", "createdAt": "2026-03-17T14:35:00.000000Z"}
+
+
+class TestAdmission:
+    """What more wait for than can be done soon is refused, for as little as possible."""
+
+    async def test_it_is_refused_before_anything_is_looked_at(
+        self, library: dict[str, Any], handlers: dict[str, Any], scope: MakeScope, connect: Connect
+    ) -> None:
+        """Not even the key; nothing is read, and no line is logged for each."""
+        app = build_asgi(library, handlers, keys=ApiKeys(["good"]), refuses=lambda: True)
+        connection = connect([b"{"])
+
+        with capture_logs() as logs:
+            await app(scope("POST", "/hooks/a", {"x-api-key": "bad"}), connection.receive, connection.send)
+
+        answer = connection.answer()
+        assert (answer.status, answer.json()["code"]) == (500, "FLK-9999")
+        assert answer.headers["retry-after"] == "1"
+        assert connection.received == 0
+        assert logs == []
+
+    async def test_other_operations_are_not_asked_about(
+        self, library: dict[str, Any], handlers: dict[str, Any], ask: Ask
+    ) -> None:
+        """What is not admitted goes on to be answered."""
+        app = build_asgi(library, handlers, keys=None, refuses=lambda: True)
+
+        answer = await ask(app, "GET", "/version")
+
+        assert answer.status == 200
+
+    async def test_what_is_admitted_is_answered(
+        self, library: dict[str, Any], handlers: dict[str, Any], ask: Ask
+    ) -> None:
+        """Asked for each request anew."""
+        verdicts = iter([True, False])
+        app = build_asgi(library, handlers, keys=None, refuses=lambda: next(verdicts))
+
+        statuses = [(await ask(app, "POST", "/hooks/a", {"a": 1})).status for _ in range(2)]
+
+        assert statuses == [500, 200]
 
 
 class TestTheOrderOfChecks:

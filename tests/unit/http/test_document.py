@@ -92,6 +92,14 @@ def test_missing_and_surplus_handlers_stop_the_start_by_name(library: dict[str, 
     ]
 
 
+def test_a_refusal_of_what_is_admitted_has_to_be_documented(library: dict[str, Any], handlers: Handlers) -> None:
+    """It goes out without being judged."""
+    del library["paths"]["/hooks/{path}"]["post"]["responses"]["500"]
+
+    with pytest.raises(DocumentError, match="callHook: it is admitted, and how that is refused is not documented"):
+        build_asgi(library, handlers, keys=None)
+
+
 async def test_the_base_path_of_servers_is_not_served(library: dict[str, Any], handlers: Handlers, ask: Ask) -> None:
     """A gateway may serve the API under a path; the service itself has it at the root."""
     library["servers"] = [{"url": "https://gateway.example/library/{v}", "variables": {"v": {"default": "v1"}}}]

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from flowker.engine.admission import PLACES_AT_FIRST
 from flowker.executors.breaker import FAILURES_MAX
 from flowker.executors.calls import CallFailed, CallSucceeded
 from flowker.operations import health
@@ -43,6 +44,9 @@ async def test_a_new_service_has_counted_nothing(context: Context) -> None:
     """What has no labels is there from the start, so that the first increase is seen."""
     assert await read(context) == {
         sample("executions_accepted_total"): 0,
+        sample("executions_refused_total"): 0,
+        sample("acceptances_waiting"): 0,
+        sample("acceptances_waiting_max"): PLACES_AT_FIRST,
         sample("circuit_breakers", state="open"): 0,
         sample("circuit_breakers", state="half-open"): 0,
         sample("circuit_breaker_openings_total"): 0,
@@ -56,6 +60,7 @@ async def test_what_was_counted_is_told(context: Context) -> None:
     """With the labels that tell it apart."""
     tallies = context.tallies
     tallies.accepted = 3
+    tallies.refused = 7
     tallies.ended.update(completed=2, failed=1)
     tallies.call_ended("http.request", CallSucceeded({}), timedelta(seconds=0.02))
     tallies.call_ended("http.request", LOST, timedelta(seconds=400))
@@ -68,6 +73,7 @@ async def test_what_was_counted_is_told(context: Context) -> None:
         samples,
         {
             sample("executions_accepted_total"): 3,
+            sample("executions_refused_total"): 7,
             sample("executions_ended_total", status="completed"): 2,
             sample("executions_ended_total", status="failed"): 1,
             sample("calls_total", executor="http.request", result="succeeded"): 1,

@@ -14,6 +14,8 @@ from flowker.domain.errors import (
     WorkflowNotActive,
 )
 from flowker.domain.webhooks import sign
+from flowker.engine.admission import PLACES_AT_FIRST
+from flowker.engine.embedded import WAITING_MAX
 from flowker.engine.refusals import Refusal
 from flowker.operations import webhooks, workflows
 from flowker.operations.context import Context
@@ -226,3 +228,59 @@ class Noted:
     @property
     def as_refusals(self) -> Any:
         return self
+
+
+async def test_what_more_wait_for_than_can_be_committed_soon_is_refused(context: Context, asked: "Asked") -> None:
+    """Nothing was recorded, and the engine has nothing to look for."""
+    await activate(context, asked)
+    places = [context.admission.place() for _ in range(PLACES_AT_FIRST)]
+
+    with pytest.raises(InternalError) as refusal:
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+    for place in places:
+        with place:
+            pass
+    accepted = await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    assert refusal.value.headers == {"Retry-After": "1"}
+    assert accepted[1] == 201
+    assert context.tallies.accepted == 1
+    assert context.admission.taken == 0
+
+
+async def test_a_refused_delivery_leaves_nobody_waiting(context: Context, asked: "Asked") -> None:
+    """A delivery of the same workflow that waits for the end finds its place afterwards."""
+    await activate(context, asked, responseMode="sync")
+    places = [context.admission.place() for _ in range(PLACES_AT_FIRST)]
+    with pytest.raises(InternalError):
+        await webhooks.trigger_webhook(context, path="p", request=asked)
+    for place in places:
+        with place:
+            pass
+
+    body, status, _ = await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    assert (status, body["status"]) == (200, "completed")
+    assert context.tallies.accepted == 1
+
+
+async def test_so_many_answers_may_wait_for_an_end(context: Context, asked: "Asked") -> None:
+    """One more is answered at once: it was accepted all the same."""
+    await activate(context, asked, responseMode="sync")
+    waiting = [context.engine.expect(str(number)) for number in range(WAITING_MAX)]
+
+    body, status, _ = await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    assert (status, body["status"]) == (201, "running")
+    assert not any(future.done() for future in waiting)
+
+
+async def test_an_answer_that_waits_keeps_nothing_of_the_body(context: Context, asked: "Asked") -> None:
+    """A thousand of them could keep gigabytes."""
+    asked.content, asked.data = {"large": "x"}, b"large"
+    await activate(context, asked, responseMode="sync")
+
+    await webhooks.trigger_webhook(context, path="p", request=asked)
+
+    assert not asked.content
+    assert not asked.data

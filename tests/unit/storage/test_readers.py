@@ -106,6 +106,21 @@ async def test_a_full_queue_refuses_at_once(blocked: Blocked) -> None:
     await store.stop()
 
 
+async def test_what_is_owed_finds_room_in_a_full_queue(blocked: Blocked) -> None:
+    """The engine reads what it goes on with: nobody may keep it out."""
+    store, opened, held = blocked
+    queued = [asyncio.ensure_future(store.read(count)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    owed = asyncio.ensure_future(store.owing().read(count))
+    await asyncio.sleep(0)
+    opened.set()
+
+    await held
+    assert await asyncio.gather(*queued, owed) == [0, 0, 0]
+    await store.stop()
+
+
 async def test_stopping_answers_what_was_asked(blocked: Blocked) -> None:
     """And refuses what comes later; a cancelled waiter is passed over."""
     store, opened, held = blocked

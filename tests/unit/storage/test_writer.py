@@ -359,6 +359,40 @@ async def test_a_full_queue_refuses_at_once(url: str) -> None:
     await store.stop()
 
 
+async def test_what_is_owed_finds_room_in_a_full_queue(url: str) -> None:
+    """It is what empties the others: nobody may keep it out."""
+    store = Store(url, queue_max=2)
+    await store.start()
+
+    outcomes = await collect(store, *(store.write(put, key) for key in "abc"), store.owing().write(put, "owed"))
+
+    assert outcomes[:2] == ["a", "b"]
+    assert isinstance(outcomes[2], InternalError)
+    assert outcomes[3] == "owed"
+    await store.stop()
+
+
+async def test_a_batch_takes_in_turn_what_is_asked_and_what_is_owed(url: str) -> None:
+    """Whichever came first: neither keeps the other waiting for long."""
+    store = Store(url, batch_max=4)
+    await store.start()
+    batches: list[list[str]] = []
+
+    def note(_: Connection, keys: Sequence[str]) -> list[int]:
+        batches.append(list(keys))
+        return [len(batches) for _ in keys]
+
+    numbers = await collect(
+        store,
+        *(store.owing().write_together(note, f"owed {number}") for number in range(6)),
+        *(store.write_together(note, key) for key in "ab"),
+    )
+
+    assert numbers == [1, 1, 2, 2, 2, 2, 1, 1]
+    assert batches == [["a", "owed 0", "b", "owed 1"], ["owed 2", "owed 3", "owed 4", "owed 5"]]
+    await store.stop()
+
+
 async def test_a_batch_is_bounded(url: str) -> None:
     """By number: what does not fit into one comes with the next."""
     store = Store(url, batch_max=3)
