@@ -118,6 +118,12 @@ class ServiceProcess:
         times = psutil.Process(self._process.pid).cpu_times()
         return times.user + times.system
 
+    def held_up_s(self) -> float:
+        """How long so far its event loop could have run and others had the processors; 0 where nobody tells."""
+        assert self._process is not None
+        told = Path(f"/proc/{self._process.pid}/schedstat")
+        return int(told.read_text().split()[1]) / 1e9 if told.exists() else 0.0
+
     def log(self) -> str:
         return (self._directory / "service.log").read_text()
 
@@ -203,6 +209,18 @@ def read_rows(database_url: str, query: str) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as file:
         file.row_factory = sqlite3.Row
         return [dict(row) for row in file.execute(query)]
+
+
+def await_ends(service: ServiceProcess, within_s: float = END_S) -> list[dict[str, Any]]:
+    """Every execution that is stored, with its key, when none of them runs any more."""
+    query = "SELECT idempotency_key, id, status FROM executions"
+    deadline = time.monotonic() + within_s
+    rows = read_rows(service.database_url, query)
+    while "running" in {row["status"] for row in rows}:
+        assert time.monotonic() < deadline, "executions do not end"
+        time.sleep(0.2)
+        rows = read_rows(service.database_url, query)
+    return rows
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
