@@ -41,9 +41,9 @@ class PostgresqlServer:
         self._connection.execute("SELECT pg_reload_conf()")
 
     @contextmanager
-    def database(self, *, empty: bool = False) -> Iterator[str]:
-        """The URL of a database of its own, with the schema of this version unless it is to be empty."""
-        name = self._new("template0" if empty else self._migrated)
+    def database(self, *, empty: bool = False, copy_of: str | None = None) -> Iterator[str]:
+        """The URL of a database of its own: empty, a copy of one that is not in use, or with the schema only."""
+        name = self._new(_database_of(copy_of) if copy_of else "template0" if empty else self._migrated)
         try:
             yield self.url_of(name)
         finally:

@@ -10,11 +10,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
@@ -23,10 +23,16 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.reliability import figures
+from tests.reliability.scenarios import FarSide
 from tests.reliability.stub_provider import StubProvider
+from tests.reliability.zygote import Child, Zygote
+
+if TYPE_CHECKING:
+    from tests.reliability.stores import Stores
 
 KEY = "reliability-key"
 START_S = 20.0
+DIES_WITHIN_S = 10.0
 END_S = 30.0
 """How long an execution may take to end. They take less than a second, or the few that their faults take."""
 
@@ -44,7 +50,7 @@ class ServiceProcess:
             "FLOWKER_DATABASE_URL": f"sqlite:///{directory / 'flowker.db'}",
             **environment,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Child | None = None
         self.url = ""
 
     @property
@@ -53,13 +59,7 @@ class ServiceProcess:
 
     def start(self, *, standing_by: bool = False) -> None:
         """Start and wait until the service is ready; one that stands by answers, and is not."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flowker", "serve", "--port", "0"],
-            cwd=self._directory,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        self._process = self._launch()
         self.url = self._listening_url()
         if standing_by:
             assert not self.is_ready()
@@ -67,7 +67,8 @@ class ServiceProcess:
             self.await_ready()
 
     def is_ready(self) -> bool:
-        return httpx.get(f"{self.url}/health/ready", timeout=30).status_code == 200
+        with self.client() as client:
+            return client.get("/health/ready").status_code == 200
 
     def await_ready(self) -> None:
         deadline = time.monotonic() + START_S
@@ -128,17 +129,27 @@ class ServiceProcess:
         return (self._directory / "service.log").read_text()
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30)
+        # Reading the certificates of the system takes longer than what most tests ask, and nothing here is encrypted.
+        return httpx.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30, verify=False)  # noqa: S501
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()
         self._log.close()
 
+    def _launch(self) -> subprocess.Popen[bytes] | Child:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flowker", "serve", "--port", "0"],
+            cwd=self._directory,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(how)
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=END_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -149,6 +160,58 @@ class ServiceProcess:
             if found := re.search(rb"http://[^\s]+", line):
                 return found.group().decode()
         raise AssertionError(self.log())
+
+
+class ForkedService(ServiceProcess):
+    """The same without the second that a start takes to import everything; it can die at a failpoint."""
+
+    def __init__(self, directory: Path, environment: dict[str, str], zygote: Zygote) -> None:
+        super().__init__(directory, environment)
+        self._zygote = zygote
+        self._failpoint = ""
+
+    def start_to_die(self, failpoint: str) -> None:
+        """Start a service that is going to die there; it may never come so far as to listen."""
+        self._failpoint = failpoint
+        self._process = self._launch()
+        self._failpoint = ""
+        assert self._process.stdout is not None
+        found = re.search(rb"http://[^\s]+", self._process.stdout.readline())
+        self.url = found.group().decode() if found else ""
+
+    def exit_code(self) -> int:
+        """How the process ended that was to die; it is waited for."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        code = self._process.wait(timeout=DIES_WITHIN_S)
+        self._process.stdout.close()
+        return code
+
+    def run_to_die(self, failpoint: str, *arguments: str) -> int:
+        """The exit code of a command with a failpoint; 0 when it did not come there."""
+        child = self._fork(arguments, failpoint)
+        with child.stdout:
+            child.stdout.read()
+        return child.wait()
+
+    def command(self, *arguments: str) -> str:
+        child = self._fork(arguments)
+        with child.stdout:
+            printed = child.stdout.read().decode()
+        assert child.wait() == 0, self.log()
+        return printed
+
+    def _launch(self) -> Child:
+        return self._fork(["serve", "--port", "0"], self._failpoint)
+
+    def _fork(self, arguments: Sequence[str], failpoint: str = "") -> Child:
+        return self._zygote.launch(
+            arguments,
+            directory=self._directory,
+            environment=self._environment,
+            log=self._log,
+            failpoint=failpoint,
+        )
 
 
 class Api:
@@ -280,3 +343,46 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
     yield make
     for service in made:
         service.close()
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    forking = Zygote()
+    yield forking
+    forking.close()
+
+
+@pytest.fixture
+def make_forked(tmp_path: Path, zygote: Zygote) -> Iterator[Callable[..., ForkedService]]:
+    """As `make_service`, for tests that start many."""
+    made: list[ForkedService] = []
+
+    def make(name: str = "service", **environment: str) -> ForkedService:
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        made.append(ForkedService(directory, environment, zygote))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def far_side(provider: StubProvider) -> FarSide:
+    return FarSide(provider)
+
+
+@pytest.fixture
+def stores(
+    request: pytest.FixtureRequest, tmp_path: Path, zygote: Zygote, far_side: FarSide, database: str
+) -> "Stores":
+    """Stores on the database that the test is for."""
+    from tests.reliability.stores import ENVIRONMENT, Stores  # noqa: PLC0415 - it uses what is above
+
+    made = Stores(tmp_path, zygote, ENVIRONMENT)
+    if database == "postgresql":
+        made.environment = ENVIRONMENT | request.getfixturevalue("postgresql_environment")
+        made.server = request.getfixturevalue("postgresql_server")
+    made.begin(far_side.provider.url)
+    return made

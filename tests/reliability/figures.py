@@ -26,7 +26,8 @@ def lines_of(reports: Iterable[Any]) -> list[Line]:
     lines: list[Line] = []
     for report in reports:
         properties = dict(getattr(report, "user_properties", ()))
-        if ROW in properties and (report.when == "call" or report.outcome == "failed"):
+        # What was deselected is among them too, and is no report.
+        if ROW in properties and hasattr(report, "when") and (report.when == "call" or report.outcome == "failed"):
             row = properties.pop(ROW)
             lines.append(
                 {
