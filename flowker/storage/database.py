@@ -128,7 +128,12 @@ class Store:
         return result
 
     async def check(self) -> bool:
-        """Whether the schema is the one that this version needs. Raises `InternalError` when the database is away."""
+        """Whether the schema is the one that this version needs.
+
+        Raises `InternalError` when the database is away, or took no change when it was asked last and takes none now.
+        """
+        if self._writer.has_failed:
+            await self.write(migrations.touch)
         return await self.read(migrations.schema_is_current)
 
 
@@ -186,11 +191,13 @@ def upgrade(url: str, vault: Vault | None = None) -> None:
     engine = _engine(url, read_only=False, upgrading=True)
     try:
         if not _is_postgresql(url):
-            sqlite.prepare_upgrade(engine)
+            sqlite.prepare_upgrade(engine, url)
         with engine.begin() as connection:
             migrations.run(connection, vault or vault_beside(url))
     except DBAPIError as error:
         raise DatabaseUnusable(f"the database cannot be used: {error.orig}") from error
+    except OSError as error:
+        raise DatabaseUnusable(f"the database cannot be used: {error.strerror}") from error
     except migrations.UnknownRevision as error:
         raise DatabaseUnusable("the database was made by a newer version") from error
     finally:

@@ -1,9 +1,11 @@
 """A thread's own connection to the database, kept while it works and replaced once it failed."""
 
+import time
+
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from flowker.storage.requests import log_database_error
+from flowker.storage.requests import HOPELESS_S, log_database_error
 
 
 class Link:
@@ -20,10 +22,11 @@ class Link:
 
     def begin(self) -> RootTransaction:
         """A transaction. A connection that was lost while nothing was asked of it is replaced."""
+        began = time.monotonic()
         try:
             return self.connection().begin()
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            if not error.connection_invalidated or time.monotonic() - began > HOPELESS_S:
                 raise
             self.drop()
             return self.connection().begin()

@@ -8,8 +8,9 @@ The URL goes to libpq as it is, with whatever parameters it has (`sslmode`, `tar
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from select import POLLIN, poll
 from types import ModuleType
@@ -33,8 +34,12 @@ WRITER_WAIT_S: Final = 5.0
 UPGRADE_WAIT_S: Final = 60.0
 """How long an upgrade waits for another one that is running."""
 
-STATEMENT_S: Final = 30.0
-"""Far over what any statement takes: every query walks along an index."""
+STATEMENT_S: Final = 8.0
+"""Far over what any statement takes: every query walks along an index. Longer than a writer may wait."""
+
+SILENCE_S: Final = 9.0
+"""How long a server may say nothing in the middle of a statement: longer than it lets one take. A server that is
+frozen goes on to acknowledge packets, so that the connection never ends by itself."""
 
 IDLE_IN_TRANSACTION_S: Final = 30.0
 """A process that froze in its transaction keeps all others from writing: the server ends it for them."""
@@ -68,7 +73,7 @@ class SessionLock:
         """Take the lock without waiting; False when another process (or object) has it. Raises `DatabaseUnusable`."""
         driver = _driver()
         try:
-            connection = driver.connect(**self._arguments, autocommit=True)
+            connection = _connection_class().connect(**self._arguments, autocommit=True)
             connection.execute(_set(_SESSION_SETTINGS | {"idle_session_timeout": f"{LEASE_S}s"}))
             taken = connection.execute(f"SELECT pg_try_advisory_lock({ENGINE_LOCK})").fetchone()[0]
         except driver.Error as error:
@@ -121,9 +126,11 @@ def _is_readable(pgconn: Any, seconds: float) -> bool:
 def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine:
     """Connections to the database, which has to be there."""
     driver, arguments = _driver(), _connection_arguments(url)
+    # A change of the schema may say nothing for as long as it takes.
+    kind = driver.Connection if upgrading else _connection_class()
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: driver.connect(**arguments),
+        creator=lambda: kind.connect(**arguments),
         poolclass=NullPool,
         hide_parameters=True,
     )
@@ -211,6 +218,35 @@ def _driver() -> ModuleType:
         return import_module("psycopg")
     except ImportError as error:
         raise DatabaseUnusable("PostgreSQL needs the extra flowker[postgresql]") from error
+
+
+@cache
+def _connection_class() -> Any:
+    """Connections that end when the server is silent for too long."""
+    driver = _driver()
+
+    class ImpatientConnection(driver.Connection):  # type: ignore[misc, name-defined]
+        def wait(self, steps: Any, *args: Any, **kwargs: Any) -> Any:
+            """Whatever is asked of the server waits here."""
+            return super().wait(self._unless_silent(steps), *args, **kwargs)
+
+        def _unless_silent(self, steps: Any) -> Generator[Any, Any, Any]:
+            """The steps of an exchange. The driver looks again and again, also when there is nothing to read."""
+            heard_at = time.monotonic()
+            try:
+                wanted = next(steps)
+                while True:
+                    ready = yield wanted
+                    if ready:
+                        heard_at = time.monotonic()
+                    elif time.monotonic() - heard_at > SILENCE_S:
+                        self.close()
+                        raise driver.OperationalError("the server does not answer")
+                    wanted = steps.send(ready)
+            except StopIteration as end:
+                return end.value
+
+    return ImpatientConnection
 
 
 def _connection_arguments(url: str) -> dict[str, Any]:

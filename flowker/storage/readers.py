@@ -6,6 +6,8 @@ threads cost more than a lookup does.
 """
 
 import threading
+import time
+from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -13,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flowker.storage.links import Link
-from flowker.storage.requests import Failure, Outcome, Request, failure, settle, unavailable
+from flowker.storage.requests import HOPELESS_S, Failure, Outcome, Request, failure, settle, take_waiting, unavailable
 
 TOGETHER_MAX: Final = 16
 """A short list keeps a slow read from holding up many others."""
@@ -61,9 +63,25 @@ class Readers:
         link = Link(self._engine)
         while (first := self._queue.get()) is not None:
             requests = [first, *self._take_share()]
-            settle([(request, _answer(link, request)) for request in requests if not request.future.cancelled()])
+            settle(list(self._answer_all(link, requests)))
             link.end_transaction()
         link.drop()
+
+    def _answer_all(self, link: Link, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
+        """The outcomes; who waits behind a store that does not answer hears so at once."""
+        for index, request in enumerate(requests):
+            if request.future.cancelled():
+                continue
+            began = time.monotonic()
+            try:
+                yield request, _answer(link, request)
+            except SQLAlchemyError as error:
+                link.drop()
+                yield request, failure(error)
+                if time.monotonic() - began > HOPELESS_S:
+                    behind = [*requests[index + 1 :], *take_waiting(self._queue)]
+                    yield from ((one, Failure(unavailable())) for one in behind)
+                    return
 
     def _take_share(self) -> list[Request]:
         """A part of what else waits, so that every thread has something to do."""
@@ -81,21 +99,22 @@ class Readers:
 
 
 def _answer(link: Link, request: Request) -> Outcome:
+    """What a request came to; raises what the store itself failed with."""
     try:
         return _read(link, request)
-    except SQLAlchemyError as error:
-        link.drop()
-        return failure(error)
+    except SQLAlchemyError:
+        raise
     except BaseException as error:  # noqa: BLE001 - it belongs to this request's caller
         return Failure(error)
 
 
 def _read(link: Link, request: Request) -> Outcome:
+    began = time.monotonic()
     try:
         # The first statement begins the transaction, and with it the snapshot.
         return request.function(link.connection(), *request.args, **request.kwargs)
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        if not error.connection_invalidated or time.monotonic() - began > HOPELESS_S:
             raise
         # A connection may be lost while nothing is asked of it; a read can be asked again on a new one.
         link.drop()

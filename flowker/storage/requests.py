@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 import structlog
@@ -19,6 +20,10 @@ from flowker.domain.errors import InternalError
 
 RETRY_AFTER_S = "1"
 """A queue drains and a database restarts in about a second; a longer hint would only idle the callers."""
+
+HOPELESS_S = 2.0
+"""A store that failed for so long to answer one request is not asked for those that wait behind it: each would wait
+as long again, and the last one for minutes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +73,16 @@ def log_database_error(error: BaseException) -> None:
     with suppress(Exception):
         cause = error.orig if isinstance(error, DBAPIError) else error
         _log.error("database_failed", error=type(cause).__name__, detail=str(cause).partition("\n")[0])
+
+
+def take_waiting(queue: "SimpleQueue[Request | None]") -> list[Request]:
+    """Everything that waits in a queue; the mark of its end stays."""
+    taken: list[Request] = []
+    with suppress(Empty):
+        while (request := queue.get_nowait()) is not None:
+            taken.append(request)
+        queue.put(None)
+    return taken
 
 
 def settle(outcomes: Iterable[tuple[Request, Outcome]]) -> None:

@@ -1,15 +1,18 @@
 """A store in an SQLite file: its connections, the lock of its engine, and where the files beside it lie.
 
-It runs with a write-ahead log and `synchronous=FULL`: a committed transaction survives the loss of power.
+It runs with a write-ahead log and `synchronous=FULL`: a committed transaction survives the loss of power. What a disk
+that fails to flush does to that, and what is done about it, is told in docs/decisions/0027-a-flush-that-failed.md.
 """
 
 import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -27,10 +30,17 @@ WRITER_CACHE_KIB: Final = 16 * 1024
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024
 """What the write-ahead log shrinks to after a peak; normally it stays at a sixteenth of this."""
 
+LOG_PAGES: Final = 1_000
+"""From so many pages on the write-ahead log is copied into the database, as SQLite does it by itself: 4 MB."""
+
+LOG_CHUNK_BYTES: Final = 1024 * 1024
+
 STATEMENTS_KEPT_MAX: Final = 512
 """Compiled statements per connection; there are about a hundred."""
 
 LOCK_POLL_S: Final = 0.02
+
+_log = structlog.get_logger(__name__)
 
 
 class DatabaseReplaced(SQLAlchemyError):
@@ -97,14 +107,82 @@ def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine
         # A connection goes on with a file that was removed or replaced: what it writes there would be lost.
         if connection.info["file"] != _identity(path):
             raise DatabaseReplaced("another file is where the database was")
+        if not read_only and not upgrading and _is_long(_log_of(path)):
+            _checkpoint(connection)
         connection.exec_driver_sql(begin)
 
     return engine
 
 
-def prepare_upgrade(engine: Engine) -> None:
-    """Turn the write-ahead log on. SQLite does not wait for the lock that this needs: it refuses at once."""
+def prepare_upgrade(engine: Engine, url: str) -> None:
+    """Turn the write-ahead log on, and put on disk what is found in it.
+
+    SQLite does not wait for the lock that the first needs: it refuses at once. Raises OSError when a flush fails.
+    """
     _retry_while_locked(lambda: engine.connect().close())
+    with engine.begin():  # Nobody else writes meanwhile.
+        _write_again(_log_of(_path(url)))
+
+
+def _checkpoint(connection: Connection) -> None:
+    """Copy the write-ahead log into the database, as far as no reader is in the way.
+
+    SQLite would do it with a commit, and keep to itself that it failed. When a flush fails, pages that an earlier
+    checkpoint has copied may be lost, and the log would be overwritten one day as if they were there. They are copied
+    again by whoever opens the database first: this process must end, without closing it.
+    """
+    try:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+    except OperationalError as error:
+        if is_failed_flush(error):
+            _log.critical("the disk failed to flush the database: this process ends", detail=str(error.orig))
+            end_process()
+        raise
+
+
+def end_process() -> None:
+    """At once: nothing is finished, and no connection is closed."""
+    os._exit(os.EX_IOERR)
+
+
+def is_failed_flush(error: OperationalError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code in {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+
+
+def _is_long(log: Path) -> bool:
+    """Whether the last of `LOG_PAGES` pages is in use (https://sqlite.org/fileformat2.html, section 4.1).
+
+    A page that is left from before the log was begun anew has other salts than the head of the log.
+    """
+    try:
+        with log.open("rb", buffering=0) as file:
+            head = file.read(32)
+            page_bytes = int.from_bytes(head[8:12])
+            file.seek(32 + (LOG_PAGES - 1) * (24 + page_bytes) + 8)
+            return len(head) == 32 and file.read(8) == head[16:24]
+    except OSError:
+        return False
+
+
+def _write_again(log: Path) -> None:
+    """Write what is in the log over itself, and flush it: for whoever keeps others from writing there.
+
+    After a flush that failed, the system has pages in memory that it takes for written. What was read of them looks
+    committed, and what is committed behind them would be lost with them.
+    """
+    if not log.exists():
+        return
+    with log.open("r+b", buffering=0) as file:
+        while chunk := file.read(LOG_CHUNK_BYTES):
+            file.seek(-len(chunk), os.SEEK_CUR)
+            file.write(chunk)
+        os.fsync(file.fileno())
+
+
+def _log_of(path: Path) -> Path:
+    """SQLite follows a link to the database before it names its log."""
+    return Path(f"{path.resolve() if path.is_symlink() else path}-wal")
 
 
 def path_beside(url: str, suffix: str) -> Path:
@@ -136,6 +214,7 @@ _WRITER_PRAGMAS: Final = (
     "foreign_keys=ON",
     f"cache_size=-{WRITER_CACHE_KIB}",
     f"journal_size_limit={WAL_BYTES_MAX}",
+    "wal_autocheckpoint=0",  # It is done where its failure is heard of.
 )
 
 # The mode stays with the file.

@@ -23,7 +23,17 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine
 
 from flowker.storage.links import Link
-from flowker.storage.requests import Failure, Outcome, Request, failure, log_database_error, settle, unavailable
+from flowker.storage.requests import (
+    HOPELESS_S,
+    Failure,
+    Outcome,
+    Request,
+    failure,
+    log_database_error,
+    settle,
+    take_waiting,
+    unavailable,
+)
 
 HEARTBEAT_S: Final = 1.0
 """How often an idle writer shows that it is alive."""
@@ -37,6 +47,8 @@ class Writer:
 
     def __init__(self, engine: Engine, *, queue_max: int, queue_bytes_max: int, batch_max: int) -> None:
         self.heartbeat = time.monotonic()
+        self.has_failed = False
+        """Whether nothing of the last batch could be written: the disk may be full, or the server away."""
         self._queue_max = queue_max
         self._queue_bytes_max = queue_bytes_max
         self._batch_max = batch_max
@@ -118,24 +130,37 @@ class Writer:
         return [request for request in taken if not request.future.cancelled()]
 
     def _write(self, batch: list[Request]) -> Sequence[Outcome]:
+        began = time.monotonic()
         try:
             with suppress(_GroupFailed):
                 return self._commit(batch, _run_in_groups)
             return self._commit(batch, _run_one_by_one)
         except BaseException as error:  # noqa: BLE001 - the thread outlives everything; the waiters hear of it
+            if time.monotonic() - began > HOPELESS_S:
+                self._refuse_waiting()
             return self._give_up(batch, error)
 
     def _commit(
         self, batch: list[Request], run: Callable[[Connection, list[Request]], Sequence[Outcome]]
     ) -> Sequence[Outcome]:
         with self._link.begin() as transaction:
-            return run(transaction.connection, batch)
+            outcomes = run(transaction.connection, batch)
+        self.has_failed = False
+        return outcomes
 
     def _give_up(self, batch: list[Request], error: BaseException) -> Sequence[Outcome]:
         """Nothing of the batch was recorded: say so, and start the next one on a new connection."""
+        self.has_failed = True
         log_database_error(error)
         self._link.drop()
         return [Failure(unavailable()) for _ in batch]
+
+    def _refuse_waiting(self) -> None:
+        """Who waits behind a store that does not answer hears so now."""
+        waiting = take_waiting(self._queue)
+        with self._gate:
+            self._queued_bytes -= sum(request.size_bytes for request in waiting)
+        settle((request, Failure(unavailable())) for request in waiting)
 
 
 class _GroupFailed(Exception):

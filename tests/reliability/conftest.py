@@ -51,11 +51,27 @@ class ServiceProcess:
             **environment,
         }
         self._process: subprocess.Popen[bytes] | Child | None = None
+        self.launcher: Sequence[str] = ()
+        """A command that becomes the service, after it has changed what is around it."""
         self.url = ""
 
     @property
     def database_url(self) -> str:
         return self._environment["FLOWKER_DATABASE_URL"]
+
+    @property
+    def process(self) -> psutil.Process:
+        """The process as its system sees it."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    def await_exit(self) -> int:
+        """The status of a process that ends by itself."""
+        assert self._process is not None
+        status = self._process.wait(timeout=30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return status
 
     def start(self, *, standing_by: bool = False) -> None:
         """Start and wait until the service is ready; one that stands by answers, and is not."""
@@ -139,7 +155,7 @@ class ServiceProcess:
 
     def _launch(self) -> subprocess.Popen[bytes] | Child:
         return subprocess.Popen(
-            [sys.executable, "-m", "flowker", "serve", "--port", "0"],
+            [*self.launcher, sys.executable, "-m", "flowker", "serve", "--port", "0"],
             cwd=self._directory,
             env=self._environment,
             stdout=subprocess.PIPE,

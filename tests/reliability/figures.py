@@ -25,6 +25,8 @@ def lines_of(reports: Iterable[Any]) -> list[Line]:
     """What the reports of one run tell, a line for each test that has a row."""
     lines: list[Line] = []
     for report in reports:
+        if not hasattr(report, "when"):  # A test that was left out.
+            continue
         properties = dict(getattr(report, "user_properties", ()))
         # What was deselected is among them too, and is no report.
         if ROW in properties and hasattr(report, "when") and (report.when == "call" or report.outcome == "failed"):

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from flowker.storage.vault import Vault
 
@@ -32,6 +32,16 @@ def run(connection: Connection, vault: Vault) -> None:
 
 def schema_is_current(connection: Connection) -> bool:
     return MigrationContext.configure(connection).get_current_revision() == _head()
+
+
+def touch(connection: Connection) -> None:
+    """Write what is there already: whether the store takes changes. (An update to the same writes nothing.)"""
+    revisions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    connection.execute(text("DELETE FROM alembic_version"))
+    for revision in revisions:
+        connection.execute(
+            text("INSERT INTO alembic_version (version_num) VALUES (:revision)"), {"revision": revision}
+        )
 
 
 @cache
