@@ -113,6 +113,16 @@ class Driver:
             for asked in live.asked if live else self._mailbox.take(execution_id):
                 asked.refuse(refusal or unavailable())
 
+    async def find_failure(self, execution_id: str) -> str | None:
+        """Why an execution had failed already before it broke; None when it had not, or when that cannot be told."""
+        try:
+            live = await self._load(execution_id)
+        except InternalError:
+            raise
+        except Exception:  # noqa: BLE001 - it is broken
+            return None
+        return live.state.error if live else None
+
     async def _load(self, execution_id: str) -> Live | None:
         """Fold an execution from its journal; None when it has ended meanwhile and nobody asks anything of it."""
         recorded = await self._store.read(read_recorded, execution_id)

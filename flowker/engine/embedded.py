@@ -30,7 +30,7 @@ from flowker.engine.steps import Steps
 from flowker.engine.tallies import Tallies
 from flowker.engine.wakeups import Wakeups
 from flowker.storage import executions
-from flowker.storage.database import Store
+from flowker.storage.database import Store, StoredUnreadable
 
 READY_MAX = 2_000
 """Executions that wait for a worker in memory; further ones wait in the store and are swept up."""
@@ -231,6 +231,9 @@ class EmbeddedEngine:
         """Drive one execution; whatever goes wrong with it stays with it."""
         try:
             await self._driver.take_turn(execution_id, fresh)
+        except StoredUnreadable:
+            # More than this execution may be concerned, and what is left alone can be restored.
+            log.error("execution unreadable: left as it is", execution_id=execution_id)  # noqa: TRY400 - it is no bug
         except (Superseded, InternalError) as error:
             await self._leave(execution_id, type(error).__name__)
         except ExecutionNotFound:
@@ -247,13 +250,17 @@ class EmbeddedEngine:
 
     async def _break(self, execution_id: str) -> None:
         """End an execution that cannot be driven, alone and for good; its story is in the log."""
+        aborted = Aborted(format_timestamp(self._clock.now()), "FLK-9999: the execution cannot be continued")
         try:
             steps_done, entries = await self._store.read(read_extent, execution_id)
-            aborted = Aborted(format_timestamp(self._clock.now()), "FLK-9999: the execution cannot be continued")
-            progress = build_abortion(execution_id, aborted, first_seq=entries, steps_done=steps_done)
+            # What the journal tells first is why it failed, for whoever folds it later.
+            error = await self._driver.find_failure(execution_id) or aborted.error
+            progress = build_abortion(execution_id, aborted, error, first_seq=entries, steps_done=steps_done)
             recorded = await self._store.write_together(executions.record, progress)
             if recorded:
                 self.ended(execution_id, "failed")
+        except StoredUnreadable:
+            log.error("execution unreadable: left as it is", execution_id=execution_id)  # noqa: TRY400 - it is no bug
         except InternalError as error:
             await self._leave(execution_id, type(error).__name__)
         except Exception:

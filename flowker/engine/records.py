@@ -81,8 +81,8 @@ def _storable(message: str | None) -> str | None:
     return message and message.replace("\0", "\ufffd")
 
 
-def build_abortion(execution_id: str, aborted: Aborted, *, first_seq: int, steps_done: int) -> Progress:
-    """What to commit of an execution that cannot be driven."""
-    state = State({}, status="failed", error=aborted.error)
+def build_abortion(execution_id: str, aborted: Aborted, error: str, *, first_seq: int, steps_done: int) -> Progress:
+    """What to commit of an execution that cannot be driven; `error` is why it failed."""
+    state = State({}, status="failed", error=error)
     progress = build_progress(execution_id, {}, state, [aborted], first_seq=first_seq, now=aborted.at, wake_at=None)
     return replace(progress, current_step_number=steps_done)

@@ -138,4 +138,4 @@ def _note(event: str, error: Exception) -> None:
 
 
 def _unfinished_ids(connection: Connection, after_id: str) -> list[str]:
-    return [row.id for row in executions.unfinished(connection, after_id=after_id, limit=SWEEP_PAGE)]
+    return executions.unfinished(connection, after_id=after_id, limit=SWEEP_PAGE)

@@ -6,6 +6,7 @@ from typing import Any
 from flowker.domain.errors import InternalError
 from flowker.operations.context import Answer, Context
 from flowker.operations.metrics import render_metrics
+from flowker.storage.database import StoredUnreadable
 
 STALLED_AFTER_S = 15.0
 """An idle writer turns once a second; one that has not turned for this long hangs."""
@@ -48,7 +49,7 @@ _HEALTHY = {"status": "healthy", "message": "ok"}
 async def _check_database(context: Context) -> dict[str, dict[str, str]]:
     try:
         current = await context.store.check()
-    except InternalError:
+    except (InternalError, StoredUnreadable):
         return {"database": _unhealthy("The database does not answer.")}
     if not current:
         return {"database": _HEALTHY, "migrations": _unhealthy("The schema is not the one of this version.")}

@@ -33,12 +33,20 @@ from sqlalchemy.exc import DBAPIError
 from flowker.domain.errors import InternalError
 from flowker.storage import keys, migrations, postgresql, sqlite
 from flowker.storage.readers import Readers
-from flowker.storage.refusals import DatabaseUnusable
-from flowker.storage.requests import Request
+from flowker.storage.refusals import DatabaseUnusable, StoredUnreadable
+from flowker.storage.requests import Request, is_unreadable
 from flowker.storage.vault import Vault
 from flowker.storage.writer import Writer
 
-__all__ = ["Connection", "DatabaseUnusable", "EngineLock", "Store", "upgrade"]
+__all__ = [
+    "Connection",
+    "DatabaseUnusable",
+    "EngineLock",
+    "Store",
+    "StoredUnreadable",
+    "is_unreadable",
+    "upgrade",
+]
 """`Connection` is for the functions that are given to a store: SQL itself stays in this package."""
 
 P = ParamSpec("P")
@@ -151,7 +159,7 @@ async def opened(url: str, *, wrong: str = "the database cannot be used") -> Asy
                 "the database has the schema of another version; `flowker db upgrade` brings it up"
             )
         yield store
-    except InternalError as error:
+    except (InternalError, StoredUnreadable) as error:
         raise DatabaseUnusable(wrong) from error
     finally:
         await store.stop()
@@ -224,12 +232,6 @@ def path_beside(url: str, suffix: str) -> Path:
 def without_password(url: str) -> str:
     """The URL of a database as it may be shown."""
     return postgresql.without_password(url) if _is_postgresql(url) else url
-
-
-def is_unreadable(error: BaseException) -> bool:
-    """Whether something that is stored cannot be read, and not the store cannot be reached."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return cause is not None and (sqlite.is_unreadable(cause) or postgresql.is_unreadable(cause))
 
 
 def reusable_bytes(connection: Connection) -> int | None:

@@ -166,19 +166,22 @@ def find_key(connection: Connection, workflow_id: str, idempotency_key: str) -> 
     return None if row is None else KeySeen(*row)
 
 
-def unfinished(connection: Connection, *, after_id: str = "", limit: int) -> list[StoredExecution]:
-    """Open executions that wait for no time, by id: after a start they have to be driven on."""
-    return [_stored(row) for row in _select_unfinished.run(connection, (after_id, limit))]
+def unfinished(connection: Connection, *, after_id: str = "", limit: int) -> list[str]:
+    """Open executions that wait for no time, by id: after a start they have to be driven on.
+
+    Nothing else of the rows is read: one that is unreadable holds up no other.
+    """
+    return list(_select_unfinished.run(connection, (after_id, limit)).scalars())
 
 
-def due(connection: Connection, now: str, limit: int) -> list[StoredExecution]:
-    """Open executions whose time to wake has come, the longest due first."""
-    return [_stored(row) for row in _select_due.run(connection, (now, limit))]
+def due(connection: Connection, now: str, limit: int) -> list[str]:
+    """The ids of open executions whose time to wake has come, the longest due first."""
+    return list(_select_due.run(connection, (now, limit)).scalars())
 
 
 def claim_due(connection: Connection, now: str, limit: int) -> list[str]:
     """Take the executions whose time to wake has come off the clock: from here they count as unfinished."""
-    ids = [row.id for row in due(connection, now, limit)]
+    ids = due(connection, now, limit)
     if ids:
         _clear_wake.run(connection, ids)
     return ids
@@ -309,7 +312,7 @@ _NO_OFFSET: Final[ColumnElement[int]] = literal_column("0")
 
 _select_unfinished: Final = Prepared(
     lambda _: (
-        select(executions)
+        select(executions.c.id)
         .where(_OPEN, executions.c.wake_at.is_(None), executions.c.id > bindparam("after_id"))
         .order_by(executions.c.id)
         .limit(bindparam("limit"))
@@ -320,7 +323,7 @@ _select_unfinished: Final = Prepared(
 
 _select_due: Final = Prepared(
     lambda _: (
-        select(executions)
+        select(executions.c.id)
         .where(_OPEN, executions.c.wake_at <= bindparam("now"))
         .order_by(executions.c.wake_at, executions.c.id)
         .limit(bindparam("limit"))
@@ -349,9 +352,13 @@ _select_places: Final = PreparedForMany(
     lambda ids: select(
         executions.c.id,
         executions.c.status,
-        select(func.max(journal_table.c.seq))
-        .where(journal_table.c.execution_id == executions.c.id)
-        .scalar_subquery(),
+        # One whose journal is gone can still be ended.
+        func.coalesce(
+            select(func.max(journal_table.c.seq))
+            .where(journal_table.c.execution_id == executions.c.id)
+            .scalar_subquery(),
+            literal_column("-1"),
+        ),
     ).where(executions.c.id.in_(ids))
 )
 

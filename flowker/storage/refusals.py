@@ -1,5 +1,9 @@
-"""What the store refuses to start with."""
+"""What the store refuses to start with, and what it cannot read."""
 
 
 class DatabaseUnusable(Exception):
     """The database cannot be opened or brought to this version's schema; the message says why, without a password."""
+
+
+class StoredUnreadable(Exception):
+    """Something that is stored is no text, or its page is broken: asking again does not help."""

@@ -17,6 +17,8 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flowker.domain.errors import InternalError
+from flowker.storage import postgresql, sqlite
+from flowker.storage.refusals import StoredUnreadable
 
 RETRY_AFTER_S = "1"
 """A queue drains and a database restarts in about a second; a longer hint would only idle the callers."""
@@ -64,7 +66,13 @@ def failure(error: BaseException) -> Failure:
     if not isinstance(error, SQLAlchemyError):
         return Failure(error)
     log_database_error(error)
-    return Failure(unavailable())
+    return Failure(StoredUnreadable() if is_unreadable(error) else unavailable())
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether something that is stored cannot be read, and not the store cannot be reached."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return cause is not None and (sqlite.is_unreadable(cause) or postgresql.is_unreadable(cause))
 
 
 def log_database_error(error: BaseException) -> None:

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Event, Outcome, Postponed, Run, Settled, State
+from flowker.domain.executions import Aborted, Event, Outcome, Postponed, Run, Settled, State
 from flowker.domain.nodes import Node, compile_node
 from flowker.engine.embedded import INPUT_KEPT_BYTES_MAX
 from flowker.engine.records import build_progress, read_extent, read_recorded
@@ -38,6 +38,9 @@ class FarSide:
         self.keys.append(request.headers["Idempotency-Key"])
         await self._gate(request.path).wait()
         return web.json_response({})
+
+    async def wait(self, path: str) -> None:
+        await self._gate(path).wait()
 
     def let_go(self, path: str) -> None:
         self._gate(path).set()
@@ -268,6 +271,56 @@ class TestJournal:
 
         assert not finished.done()
         assert (await bench.store.read(executions.get, bad)).status == "running"
+
+    async def test_an_execution_without_a_journal_is_ended(self, bench: "Bench", simple: str) -> None:
+        """Nobody knows what it was to do; its end is all that its journal has."""
+        [bad] = await _accept_unseen(bench, simple, 1)
+        await bench.store.write(_forget_journal, bad)
+
+        await bench.make_engine().start()
+
+        assert await _ended_row(bench, bad) == ("failed", CANNOT_CONTINUE)
+        assert await bench.store.read(journal.count, bad) == 1
+
+    async def test_what_cannot_be_read_is_left_as_it_is(self, bench: "Bench", simple: str) -> None:
+        """Neither ended nor met again and again: it may be restored."""
+        bad, good = await _accept_unseen(bench, simple, 2)
+        await bench.store.write(_make_unreadable, bad)
+
+        with structlog.testing.capture_logs() as lines:
+            await bench.make_engine(workers=1).start()
+            ended = await bench.end(good)
+            await bench.eventually(lambda: not bench.engine._held)
+
+        assert ended.row.status == "completed"
+        assert (await bench.store.read(executions.get, bad)).status == "running"
+        assert [line["event"] for line in lines if line.get("execution_id") == bad] == [
+            "execution unreadable: left as it is"
+        ]
+
+    async def test_a_row_that_cannot_be_read_holds_up_no_other(self, bench: "Bench", simple: str) -> None:
+        """The sweep looks at its id alone."""
+        bad, good = await _accept_unseen(bench, simple, 2)
+        await bench.store.write(_make_row_unreadable, bad)
+
+        await bench.make_engine().start()
+
+        assert (await bench.end(good)).row.status == "completed"
+
+    async def test_what_broke_after_a_failure_has_failed_for_that(
+        self, bench: "Bench", draw: "Draw", far_side: FarSide
+    ) -> None:
+        """The row tells what the journal tells, now and whenever it is folded."""
+        nodes = [draw.trigger, draw.call("c", "/c"), draw.action("f", "fail", message="no funds")]
+        await _start_with(bench, _breaking_steps("c", RuntimeError("a bug"), far_side.wait))
+        execution_id = await bench.accept(await bench.save(nodes, draw.edges(("t", "c"), ("t", "f"))))
+        await bench.until(execution_id, lambda recorded: recorded.row.current_step_number == 1)
+
+        far_side.let_go("/c")
+        ended = await bench.end(execution_id)
+
+        assert ended.row.error_message == "FLK-0504: node f failed: no funds"
+        assert isinstance(ended.events[-1], Aborted)
 
     async def test_an_execution_that_cannot_be_begun_is_ended(self, bench: "Bench", simple: str) -> None:
         """The fault is found by the worker, not by whoever accepted."""
@@ -565,13 +618,17 @@ async def _start_with(bench: "Bench", steps: Any) -> None:
     await bench.make_engine(steps=steps).start()
 
 
-def _breaking_steps(node_id: str, error: BaseException) -> type[Steps]:
-    """Steps whose first call of this node raises."""
+def _breaking_steps(
+    node_id: str, error: BaseException, wait: Callable[[str], Awaitable[object]] | None = None
+) -> type[Steps]:
+    """Steps whose first call of this node raises, after it has waited for its path to be let go."""
     errors = [error]
 
     class Breaking(Steps):
         async def call(self, execution_id: str, node: Node, run: Run, context: Mapping[str, Any]) -> Event:
             if node.id == node_id and errors:
+                if wait is not None:
+                    await wait(f"/{node_id}")
                 raise errors.pop()
             return await super().call(execution_id, node, run, context)
 
@@ -594,6 +651,22 @@ def _emitted(connection: Connection) -> list[str]:
     """The executions that emitted an event, once for each."""
     rows = connection.exec_driver_sql("SELECT resource_id FROM audit_events WHERE event_type = 'EVENT_EMITTED'")
     return [row[0] for row in rows]
+
+
+def _forget_journal(connection: Connection, execution_id: str) -> None:
+    connection.exec_driver_sql("DELETE FROM journal WHERE execution_id = ?", (execution_id,))
+
+
+def _make_unreadable(connection: Connection, execution_id: str) -> None:
+    connection.exec_driver_sql(
+        "UPDATE journal SET payload = CAST(x'ff' AS TEXT) WHERE execution_id = ?", (execution_id,)
+    )
+
+
+def _make_row_unreadable(connection: Connection, execution_id: str) -> None:
+    connection.exec_driver_sql(
+        "UPDATE executions SET error_message = CAST(x'ff' AS TEXT) WHERE id = ?", (execution_id,)
+    )
 
 
 def _append_unknown(connection: Connection, execution_id: str, seq: int) -> None:

@@ -130,7 +130,7 @@ class TestProgress:
         """They are known although the journal cannot be folded."""
         aborted = Aborted(NOW, "FLK-9999: the execution cannot be continued")
 
-        progress = build_abortion("one", aborted, first_seq=4, steps_done=2)
+        progress = build_abortion("one", aborted, aborted.error, first_seq=4, steps_done=2)
 
         assert progress.events == [encode_entry(aborted)]
         assert (progress.status, progress.first_seq, progress.current_step_number) == ("failed", 4, 2)

@@ -326,7 +326,7 @@ class TestReopen:
                 for status in ("running", "failed", None)
             }
             assert found == {"running": [failed], "failed": [], None: [failed]}
-        assert [row.id for row in executions.unfinished(connection, limit=10)] == [failed]
+        assert executions.unfinished(connection, limit=10) == [failed]
 
     def test_it_wakes_at_its_time(self, connection: Connection, failed: str, make_progress: MakeProgress) -> None:
         """As any other that runs."""
@@ -362,7 +362,7 @@ class TestFind:
         executions.record(connection, [make_progress(ids[2], status="completed", completed_at=ONE)])
 
         first = executions.unfinished(connection, limit=2)
-        second = executions.unfinished(connection, after_id=first[-1].id, limit=2)
+        second = executions.unfinished(connection, after_id=first[-1], limit=2)
 
         assert [row.id for row in first + second] == [ids[0], ids[3], ids[4]]
 
@@ -375,13 +375,13 @@ class TestFind:
         times = {ids[0]: ONE, ids[1]: NOON, ids[2]: TWO}
         executions.record(connection, [make_progress(id_, wake_at=time) for id_, time in times.items()])
 
-        due = [row.id for row in executions.due(connection, ONE, 10)]
+        due = executions.due(connection, ONE, 10)
         earliest = executions.next_wake(connection)
         claimed = executions.claim_due(connection, ONE, 1)
 
         assert (due, earliest, claimed) == ([ids[1], ids[0]], NOON, [ids[1]])
         assert executions.next_wake(connection) == ONE
-        assert [row.id for row in executions.unfinished(connection, limit=10)] == [ids[1], ids[3]]
+        assert executions.unfinished(connection, limit=10) == [ids[1], ids[3]]
 
     def test_nothing_waits_in_an_empty_store(self, connection: Connection) -> None:
         """No time to wake, nothing due, nothing claimed."""

@@ -1,12 +1,14 @@
 """The border between threads and event loops."""
 
 import asyncio
+import sqlite3
 
 import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from flowker.domain.errors import InternalError, WorkflowNotFound
+from flowker.storage.refusals import StoredUnreadable
 from flowker.storage.requests import Failure, Request, failure, settle
 
 
@@ -78,6 +80,16 @@ def test_a_database_error_stays_inside() -> None:
     ]
 
 
+def test_what_cannot_be_read_is_told_apart() -> None:
+    """Asking again does not help: nobody is told to."""
+    cause = sqlite3.DatabaseError("database disk image is malformed")
+    cause.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    outcome = failure(OperationalError("SELECT", (), cause))
+
+    assert isinstance(outcome.error, StoredUnreadable)
+
+
 @pytest.mark.parametrize("error", [WorkflowNotFound(), ValueError("x"), KeyboardInterrupt()])
 def test_every_other_error_is_its_callers(error: BaseException) -> None:
     """A refusal or a bug: it reaches the task that asked."""
@@ -87,15 +99,8 @@ def test_every_other_error_is_its_callers(error: BaseException) -> None:
 def test_a_log_that_fails_is_no_reason_to_stop() -> None:
     """A storage thread outlives a closed stderr."""
 
-    class Unprintable(OperationalError):
-        def __init__(self) -> None:
-            super().__init__("", (), Exception())
-
-        @property
-        def orig(self) -> Exception:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
             raise OSError("no words")
 
-        @orig.setter
-        def orig(self, _: object) -> None: ...
-
-    assert isinstance(failure(Unprintable()).error, InternalError)
+    assert isinstance(failure(OperationalError("", (), Unprintable())).error, InternalError)
