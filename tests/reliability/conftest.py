@@ -30,6 +30,9 @@ from tests.reliability.zygote import Child, Zygote
 if TYPE_CHECKING:
     from tests.reliability.stores import Stores
 
+# What is compared there is told as in a test.
+pytest.register_assert_rewrite("tests.reliability.conversation")
+
 KEY = "reliability-key"
 START_S = 20.0
 DIES_WITHIN_S = 10.0
@@ -123,6 +126,11 @@ class ServiceProcess:
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
+
+    def command_line(self) -> list[str]:
+        """What anybody on the machine can read of it."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid).cmdline()
 
     def memory_bytes(self) -> int:
         """What the process has for itself."""
