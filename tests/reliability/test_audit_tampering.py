@@ -1,9 +1,10 @@
 """One byte, row or order changed anywhere in the audit trail: `verify` names the first entry that is bad, always.
 
 The attacker can write to the database file, and has dropped the triggers that refuse it. The trail is one that the
-service wrote itself.
+service wrote itself, on PostgreSQL a copy of it.
 """
 
+import os
 import random
 import secrets
 import shutil
@@ -14,17 +15,22 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, CursorResult, insert, select
 
 from flowker import demo
 from flowker.domain import audit
-from flowker.storage import audit_events, database
+from flowker.storage import audit_events, tables
 from flowker.storage.audit_verification import Verification, advance
+from flowker.storage.database import _engine as make_engine
 from flowker.storage.vault import Vault
 from tests.reliability.conftest import KEY, ServiceProcess
 
-MUTATIONS = 1_000
-DELIVERIES = 120
+MUTATIONS = int(os.environ.get("FLOWKER_TEST_MUTATIONS", "1000"))
+SEED = int(os.environ.get("FLOWKER_TEST_MUTATIONS_SEED", secrets.randbits(32)))
+DELIVERIES = 60
+
+SHARES = {"sqlite": 1, "postgresql": 5}
+"""One of so many is made there: each takes longer, and what is found is found by the same code."""
 
 KEYLESS = Vault(list)
 
@@ -50,13 +56,16 @@ Mutation = Callable[[Connection, random.Random, int], int]
 
 
 def change_byte(connection: Connection, chance: random.Random, entries: int) -> int:
-    """Any byte of any column, to any other: letters, control characters, what is no UTF-8."""
+    """Any byte of any column, to any other: letters, control characters, what is no UTF-8 if it can be stored."""
     sequence, column = chance.randint(1, entries), chance.choice(TEXTS)
     text = _read(connection, sequence, column)
     content = bytearray((text or "x").encode())
     place = chance.randrange(len(content))
     content[place] = (content[place] + chance.randint(1, 255)) % 256
-    _write(connection, sequence, column, "CAST(? AS TEXT)", bytes(content))
+    if _is_postgresql(connection):
+        _write(connection, sequence, column, "?", content.decode(errors="replace").replace("\0", "\1"))
+    else:
+        _write(connection, sequence, column, "CAST(? AS TEXT)", bytes(content))
     return sequence
 
 
@@ -79,6 +88,9 @@ def change_type(connection: Connection, chance: random.Random, entries: int) -> 
         _write(connection, sequence, column, "?", "")
     elif column in {"actor_id", "actor_ip"} and chance.random() < 0.5:
         _write(connection, sequence, column, "?", None)
+    elif _is_postgresql(connection):
+        # Columns keep their type there: a number in the column of a text is a text.
+        _write(connection, sequence, column, "?", f"{text}0")
     else:
         _write(connection, sequence, column, "?", text.encode())
     return sequence
@@ -180,20 +192,27 @@ def trail(written: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(written, tmp_path / "flowker.db"))
 
 
-def test_a_thousand_of_a_thousand_changes_are_found(
-    trail: Path, record_property: Callable[[str, object], None]
+@pytest.mark.row("one byte, row or order changed anywhere in the audit table")
+@pytest.mark.parametrize("database", SHARES)
+def test_every_change_is_found(
+    trail: Path,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    database: str,
 ) -> None:
     """Each on the trail as it was, and each with the first entry that is bad."""
-    seed = secrets.randbits(32)
-    record_property("seed", seed)
-    chance = random.Random(seed)  # noqa: S311 - what is changed is no secret
-    engine = database._engine(f"sqlite:///{trail}", read_only=False)
+    record_property("seed", SEED)
+    chance = random.Random(SEED)  # noqa: S311 - what is changed is no secret
+    url = f"sqlite:///{trail}"
+    if database == "postgresql":
+        url = _copy(url, request.getfixturevalue("postgresql_url"))
+    engine = make_engine(url, read_only=False)
     missed: list[tuple[str, int, int | None]] = []
     kinds: Counter[str] = Counter()
     with engine.connect() as connection:
         entries = _disarm(connection)
 
-        for _ in range(MUTATIONS):
+        for _ in range(MUTATIONS // SHARES[database]):
             mutate = chance.choice(MUTATE)
             with connection.begin() as transaction:
                 expected = mutate(connection, chance, entries)
@@ -206,16 +225,20 @@ def test_a_thousand_of_a_thousand_changes_are_found(
         with connection.begin():
             untouched = _verify(connection)
     engine.dispose()
-    record_property("kinds", dict(kinds))
+    record_property("entries", entries)
+    record_property("found", f"{kinds.total() - len(missed)} of {kinds.total()}")
     assert entries > 2 * DELIVERIES
     assert set(kinds) == {mutate.__name__ for mutate in MUTATE}
     assert missed == []
     assert (untouched.is_good, untouched.checked) == (True, entries)
 
 
-def test_entries_that_are_cut_off_the_end_are_missed(trail: Path) -> None:
+@pytest.mark.row("one byte, row or order changed anywhere in the audit table")
+def test_entries_that_are_cut_off_the_end_are_missed(
+    trail: Path, record_property: Callable[[str, object], None]
+) -> None:
     """However many: the executions that they told of are still there, and later than the last that is left."""
-    engine = database._engine(f"sqlite:///{trail}", read_only=False)
+    engine = make_engine(f"sqlite:///{trail}", read_only=False)
     missed: list[int] = []
     with engine.connect() as connection:
         entries = _disarm(connection)
@@ -228,12 +251,13 @@ def test_entries_that_are_cut_off_the_end_are_missed(trail: Path) -> None:
                 missed.append(first)
     engine.dispose()
 
+    record_property("found", f"{entries - len(missed)} of {entries}")
     assert missed == []
 
 
 def test_a_trail_that_was_written_anew_lacks_the_hash_that_was_noted(trail: Path) -> None:
     """Its hashes fit, since anybody can compute them: only what is kept elsewhere tells."""
-    engine = database._engine(f"sqlite:///{trail}", read_only=False)
+    engine = make_engine(f"sqlite:///{trail}", read_only=False)
     with engine.connect() as connection:
         entries = _disarm(connection)
         with connection.begin():
@@ -270,11 +294,23 @@ def _deliver(sender: httpx.Client, payment: dict[str, Any]) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def _copy(source_url: str, target_url: str) -> str:
+    """The trail of one database in another, which has none; the second one's URL."""
+    source, target = make_engine(source_url, read_only=True), make_engine(target_url, read_only=False)
+    with source.connect() as reading, target.connect() as writing, writing.begin():
+        rows = reading.execute(select(tables.audit_events)).mappings().all()
+        writing.execute(insert(tables.audit_events), [dict(row) for row in rows])
+    source.dispose()
+    target.dispose()
+    return target_url
+
+
 def _disarm(connection: Connection) -> int:
     """Drop what refuses changes; how many entries there are."""
+    of_table = " ON audit_events" if _is_postgresql(connection) else ""
     with connection.begin():
         for name in ("audit_events_no_update", "audit_events_no_delete"):
-            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+            connection.exec_driver_sql(f"DROP TRIGGER {name}{of_table}")
         return audit_events.tail(connection).sequence
 
 
@@ -285,13 +321,18 @@ def _verify(connection: Connection, noted: frozenset[str] = frozenset()) -> Veri
     return found
 
 
-def _run(connection: Connection, statement: str, *values: Any) -> None:
-    connection.exec_driver_sql(statement, values)
+def _run(connection: Connection, statement: str, *values: Any) -> CursorResult[Any]:
+    marked = statement.replace("?", "%s") if _is_postgresql(connection) else statement
+    return connection.exec_driver_sql(marked, values)
+
+
+def _is_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
 
 
 def _read(connection: Connection, sequence: int, column: str) -> str | None:
     statement = f"SELECT {column} FROM audit_events WHERE sequence = ?"  # noqa: S608 - a name from above
-    text: str | None = connection.exec_driver_sql(statement, (sequence,)).scalar_one()
+    text: str | None = _run(connection, statement, sequence).scalar_one()
     return text
 
 
