@@ -4,8 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,8 @@ import httpx
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
+
+from tests.reliability.conftest import KEY, read_rows
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
@@ -24,8 +24,8 @@ PLACES = [
     *("refused", "unexpected", "wrongtoken"),
 ]
 CANARIES = {place: f"{PREFIX}-{place}-5d41402abc4b2a76" for place in PLACES}
-SPELLINGS = [PREFIX.encode(), base64.b64encode(f"user:{CANARIES['password']}".encode())]
-"""Whatever has a canary in it has its beginning; Basic authentication hides it from that search."""
+SPELLINGS = [PREFIX.encode(), KEY.encode(), base64.b64encode(f"user:{CANARIES['password']}".encode())]
+"""Whatever has a canary in it has its beginning; the API key is one more. Basic authentication hides what it has."""
 
 
 class Conversation:
@@ -55,6 +55,11 @@ def echo(httpserver: HTTPServer) -> str:
         sent = {"headers": dict(request.headers), "url": request.url, "body": request.get_data(as_text=True)}
         return Response(json.dumps(sent), content_type="application/json")
 
+    def refuse_and_repeat(request: Request) -> Response:
+        refused = repeat(request)
+        refused.status_code = 422
+        return refused
+
     def issue(_: Request) -> Response:
         return Response(json.dumps({"access_token": CANARIES["oidc"], "token_type": "Bearer", "expires_in": 3600}))
 
@@ -64,15 +69,9 @@ def echo(httpserver: HTTPServer) -> str:
     httpserver.expect_request("/issuer/token").respond_with_handler(issue)
     httpserver.expect_request("/echo", query_string=None).respond_with_handler(repeat)
     httpserver.expect_request("/echo/").respond_with_handler(repeat)
+    httpserver.expect_request("/echo/refuse").respond_with_handler(refuse_and_repeat)
     httpserver.expect_request("/echo/call").respond_with_handler(repeat)
     return httpserver.url_for("/echo")
-
-
-@pytest.fixture
-def service(make_service: Callable[..., "ServiceProcess"]) -> "ServiceProcess":
-    started = make_service(LOG_LEVEL="debug", FLOWKER_EGRESS_ALLOW="127.0.0.0/8")
-    started.start()
-    return started
 
 
 def provider_configurations(echo: str) -> Iterator[dict[str, Any]]:
@@ -104,16 +103,16 @@ def executor_configurations(echo: str) -> Iterator[dict[str, Any]]:
     yield {"name": "basic", **base, "authentication": {"type": "basic", "config": basic}}
 
 
-def definition(provider_configuration: str, executor_configuration: str) -> dict[str, Any]:
+def definition(name: str, called: str, provider_configuration: str, executor_configuration: str) -> dict[str, Any]:
     """A guarded webhook that calls through both configurations and makes all of it the output."""
     trigger = {
         "triggerId": "webhook",
-        "path": "guarded",
+        "path": name,
         "verify_token": CANARIES["token"],
         "signing_secret": CANARIES["signing"],
         "responseMode": "sync",
     }
-    first = {"executorId": "http.request", "providerConfigId": provider_configuration, "path": "/call"}
+    first = {"executorId": "http.request", "providerConfigId": provider_configuration, "path": called}
     second = {"executorConfigId": executor_configuration, "endpointName": "call"}
     nodes = [
         {"id": "t", "type": "trigger", "data": trigger},
@@ -121,7 +120,7 @@ def definition(provider_configuration: str, executor_configuration: str) -> dict
         {"id": "b", "type": "executor", "data": second},
     ]
     edges = [{"id": "e1", "source": "t", "target": "a"}, {"id": "e2", "source": "a", "target": "b"}]
-    return {"name": "guarded", "nodes": nodes, "edges": edges}
+    return {"name": name, "nodes": nodes, "edges": edges}
 
 
 def configure(talk: Conversation, echo: str) -> tuple[str, str]:
@@ -153,20 +152,23 @@ def refuse(talk: Conversation, echo: str) -> None:
     talk.expect(400, "POST", "/v1/executors", unfit)
 
 
-def deliver(talk: Conversation) -> None:
+def deliver(talk: Conversation, webhook: str, ends: str) -> None:
     """A delivery that is let in, and one that is not."""
     body = b'{"amount":1}'
     signature = hmac.new(CANARIES["signing"].encode(), body, hashlib.sha256).hexdigest()
     signed = {"X-Webhook-Signature": f"sha256={signature}", "Content-Type": "application/json"}
-    path = "/v1/webhooks/guarded"
+    path = f"/v1/webhooks/{webhook}"
     delivered = talk.expect(200, "POST", path, body, **{"X-Webhook-Token": CANARIES["token"]}, **signed)
     talk.expect(401, "POST", path, body, **{"X-Webhook-Token": CANARIES["wrongtoken"]}, **signed)
-    assert delivered["status"] == "completed"
-    talk.expect(200, "GET", f"/v1/executions/{delivered['executionId']}/results")
+    assert delivered["status"] == ends
+    for part in ("", "/results", "/steps"):
+        talk.expect(200, "GET", f"/v1/executions/{delivered['executionId']}{part}")
 
 
 def read_everything(talk: Conversation) -> None:
-    """Every list, the metrics, and every entry of the audit trail."""
+    """Every list, the metrics, what is told of health, and every entry of the audit trail."""
+    for path in ("/health", "/health/live", "/health/ready", "/readyz", "/version"):
+        talk.expect(200, "GET", path)
     for path in ("workflows", "executions", "provider-configurations", "executors", "catalog/templates"):
         talk.expect(200, "GET", f"/v1/{path}")
     cursor = ""
@@ -180,33 +182,96 @@ def read_everything(talk: Conversation) -> None:
     assert talk.expect(200, "GET", f"/v1/audit-events/{last}/verify")["isValid"]
 
 
-def test_no_secret_is_told_logged_or_stored(service: "ServiceProcess", echo: str, tmp_path: Path) -> None:
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.mark.row("secrets: canary strings")
+@pytest.mark.parametrize("database", DATABASES)
+def test_no_secret_is_told_logged_or_stored(
+    make_service: Callable[..., "ServiceProcess"],
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    echo: str,
+    httpserver: HTTPServer,
+    tmp_path: Path,
+    database: str,
+) -> None:
     """Over the whole life of every kind of configuration, and with a far side that repeats what it is sent."""
+    environment = request.getfixturevalue("postgresql_environment") if database == "postgresql" else {}
+    service = make_service(LOG_LEVEL="debug", FLOWKER_EGRESS_ALLOW="127.0.0.0/8", **environment)
+    service.start()
     with service.client() as client:
         talk = Conversation(client)
-        workflow = definition(*configure(talk, echo))
+        configurations = configure(talk, echo)
         refuse(talk, echo)
-        created = talk.expect(201, "POST", "/v1/workflows", workflow)
-        path = f"/v1/workflows/{created['workflowId']}"
-        read = talk.expect(200, "GET", path)
-        kept = {name: read[name] for name in ("name", "nodes", "edges")}
-        talk.expect(200, "PUT", path, {**kept, "description": "masks sent back"})
-        talk.expect(200, "POST", f"{path}/activate")
-        deliver(talk)
+        live(talk, definition("guarded", "/call", *configurations))
+        deliver(talk, "guarded", "completed")
+        live(talk, definition("refused", "/refuse", *configurations))
+        deliver(talk, "refused", "failed")
         read_everything(talk)
-    service.stop()
-    rotate = subprocess.run(
-        [sys.executable, "-m", "flowker", "secrets", "rotate"],
-        cwd=tmp_path / "service",
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    command_line = " ".join(service.command_line()).encode()
+    copied = [service.run("db", "backup", "copy.db")] if database == "sqlite" else []
+    service.kill()
 
-    stored = {path.name: path.read_bytes() for path in (tmp_path / "service").iterdir()}
-    assert {"flowker.db", "service.log", "flowker.db.secret"} <= stored.keys()
-    assert len(stored["service.log"]) > 1_000
-    for spelling in SPELLINGS:
-        assert [answer for answer in talk.answers if spelling in answer] == []
-        assert [name for name, content in stored.items() if spelling in content] == []
-        assert spelling not in rotate.stdout + rotate.stderr
+    read = {f"file {path.name}": path.read_bytes() for path in (tmp_path / "service").iterdir()}
+    read |= {f"table {name}": content for name, content in read_tables(service.database_url)}
+    archived = service.run("audit", "archive", "--before", "2999-01-01", "--to", "archive.jsonl")
+    ended = [*copied, archived, service.run("audit", "verify"), service.run("secrets", "rotate")]
+    read |= {f"afterwards {path.name}": path.read_bytes() for path in (tmp_path / "service").iterdir()}
+    read |= {f"answer {number}": answer for number, answer in enumerate(talk.answers)}
+    read |= {f"command {number}": f"{one.stdout}{one.stderr}".encode() for number, one in enumerate(ended)}
+    read["command line"] = command_line
+    found = [(name, spelling) for spelling in SPELLINGS for name, content in read.items() if spelling in content]
+
+    record_property("canaries", len(CANARIES) + 1)
+    record_property("places read", len(read))
+    record_property("bytes read", sum(map(len, read.values())))
+    record_property("found", len(found))
+    assert [one.returncode for one in ended] == [0] * len(ended), [one.stderr for one in ended]
+    wanted = {"file flowker.db", "file flowker.db-wal", "file copy.db", "file flowker.db.secret"}
+    assert (wanted if database == "sqlite" else {"table executor_configurations", "table journal"}) <= read.keys()
+    assert len(read["file service.log"]) > 1_000
+    assert len(read["afterwards archive.jsonl"]) > 10_000
+    assert any(PREFIX in f"{sent.headers}{sent.url}" for sent, _ in httpserver.log), "nothing was there to be found"
+    assert found == []
+
+
+@pytest.mark.row("secrets: canary strings")
+def test_no_secret_of_the_environment_is_told_when_a_start_fails(
+    make_service: Callable[..., "ServiceProcess"], record_property: Callable[[str, object], None]
+) -> None:
+    """Settings that do not fit, and a server that is not there."""
+    password = "cnry-password"
+    unfit = {"FLOWKER_SECRET_KEY": "cnry-sealing", "API_KEY": "cnry key"}
+    away = {"FLOWKER_DATABASE_URL": f"postgresql://somebody:{password}@127.0.0.1:1/flowker?password={password}"}
+    sealing = {"FLOWKER_SECRET_KEY": base64.b64encode(bytes(32)).decode()}
+    services = [make_service("unfit", **unfit), make_service("away", **away, **sealing)]
+
+    ended = [service.run("serve", "--port", "0") for service in services]
+
+    record_property("commands", len(ended))
+    assert [one.returncode != 0 for one in ended] == [True, True]
+    assert [PREFIX in one.stdout + one.stderr for one in ended] == [False, False]
+    assert "FLOWKER_SECRET_KEY" in ended[0].stderr
+    assert "port 1 failed" in ended[1].stderr
+
+
+def live(talk: Conversation, workflow: dict[str, Any]) -> None:
+    """Create a workflow, send back what is read of it, and let it take deliveries."""
+    created = talk.expect(201, "POST", "/v1/workflows", workflow)
+    path = f"/v1/workflows/{created['workflowId']}"
+    read = talk.expect(200, "GET", path)
+    kept = {name: read[name] for name in ("name", "nodes", "edges")}
+    talk.expect(200, "PUT", path, {**kept, "description": "masks sent back"})
+    talk.expect(200, "POST", f"{path}/validate")
+    talk.expect(200, "POST", f"{path}/activate")
+
+
+def read_tables(url: str) -> Iterator[tuple[str, bytes]]:
+    """Everything in every table of a PostgreSQL server's database, as text and as the bytes that there are."""
+    if not url.startswith("postgresql:"):
+        return
+    tables = read_rows(url, "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
+    for name in sorted(table["name"] for table in tables):
+        values = [value for row in read_rows(url, f"SELECT * FROM {name}") for value in row.values()]  # noqa: S608
+        yield name, b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
