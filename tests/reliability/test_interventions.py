@@ -1,6 +1,7 @@
 """kill -9 while people decide: a decision that was answered is kept, and each is made and acted on once."""
 
 import asyncio
+import os
 import secrets
 import sqlite3
 import time
@@ -12,25 +13,27 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
 
-EXECUTIONS = 60
-KILLS = 3
+KILLS = int(os.environ.get("FLOWKER_TEST_DECISION_KILLS", "3"))
+EXECUTIONS = 20 * KILLS
+SEED = int(os.environ.get("FLOWKER_TEST_DECISION_SEED", secrets.randbits(32)))
 END_WITHIN_S = 30.0
 HEADERS = {"X-API-Key": "reliability-key"}
 
 
+@pytest.mark.row("decisions outlive kills")
 async def test_decisions_outlive_kills(
     make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Whoever heard no answer asks again: each decision is audited once, and its call has one key."""
-    seed = secrets.randbits(32)
-    record_property("seed", seed)
-    moments = Random(seed)  # noqa: S311 - when to kill is no secret
+    record_property("seed", SEED)
+    moments = Random(SEED)  # noqa: S311 - when to kill is no secret
     keys: Counter[str] = Counter()
     far_side = await _start_far_side(keys)
     service = make_service(FLOWKER_EGRESS_ALLOW="127.0.0.0/8")
@@ -48,6 +51,8 @@ async def test_decisions_outlive_kills(
         await deciding
         unanswered += len(set(some) - answered)
         service.start()
+    record_property("kills", KILLS)
+    record_property("decisions", EXECUTIONS)
     record_property("unanswered", unanswered)
     await _decide(service.url, execution_ids, answered)
     statuses = await _await_ends(service.url, execution_ids)

@@ -32,6 +32,7 @@ OUTAGE_S = 2.0
 END_WITHIN_S = 30.0
 
 
+@pytest.mark.row("a service on PostgreSQL")
 def test_the_first_example_works_as_on_a_file(make_service: Make, postgresql_environment: dict[str, str]) -> None:
     """And so do the commands beside the service; none of them shows the password."""
     service = make_service(**postgresql_environment)
@@ -48,8 +49,14 @@ def test_the_first_example_works_as_on_a_file(make_service: Make, postgresql_env
     assert "is as it was written" in verified.stdout
 
 
+@pytest.mark.row("two workers: one takes over from the other")
 @pytest.mark.parametrize("end", ["kill", "stop"])
-def test_who_stands_by_takes_over(make_service: Make, postgresql_environment: dict[str, str], end: str) -> None:
+def test_who_stands_by_takes_over(
+    make_service: Make,
+    postgresql_environment: dict[str, str],
+    record_property: Callable[[str, object], None],
+    end: str,
+) -> None:
     """It accepts nothing before, and goes on with what the first one has accepted."""
     first = make_service("first", **postgresql_environment)
     second = make_service("second", **postgresql_environment)
@@ -61,7 +68,9 @@ def test_who_stands_by_takes_over(make_service: Make, postgresql_environment: di
     with second.client() as client:
         refused = client.post("/v1/webhooks/waits", json={})
         getattr(first, end)()
+        gone_s = time.monotonic()
         second.await_ready()
+        record_property("without a service", f"{time.monotonic() - gone_s:.1f} s")
         results = Api(client).results(accepted)
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (500, "1")
@@ -70,8 +79,12 @@ def test_who_stands_by_takes_over(make_service: Make, postgresql_environment: di
     assert "this process drives the store now" in second.log()
 
 
+@pytest.mark.row("two workers, one frozen and thawed")
 def test_a_frozen_process_loses_its_store_and_changes_nothing_when_it_is_thawed(
-    make_service: Make, postgresql_environment: dict[str, str], provider: "StubProvider"
+    make_service: Make,
+    postgresql_environment: dict[str, str],
+    provider: "StubProvider",
+    record_property: Callable[[str, object], None],
 ) -> None:
     """It was in the middle of calls: both made them, with the same keys, and each execution ended once."""
     environment = {**postgresql_environment, "FLOWKER_EGRESS_ALLOW": "127.0.0.1/32"}
@@ -92,7 +105,10 @@ def test_a_frozen_process_loses_its_store_and_changes_nothing_when_it_is_thawed(
     second.start(standing_by=True)
 
     first.send(signal.SIGSTOP)
+    frozen_s = time.monotonic()
     second.await_ready()
+    record_property("executions in a call", CALLS)
+    record_property("without a service", f"{time.monotonic() - frozen_s:.1f} s")
     _until(lambda: len(provider.received) == 2 * CALLS)
     may_answer.set()
     with second.client() as client:
@@ -105,9 +121,11 @@ def test_a_frozen_process_loses_its_store_and_changes_nothing_when_it_is_thawed(
     first.await_ready()
     first.stop()
 
+    after = _what_is_stored(first.database_url)
+    record_property("rows written by the thawed one", sum(len(after[name]) - len(before[name]) for name in after))
     assert statuses == {"completed"}
     assert ready == [False, True]
-    assert _what_is_stored(first.database_url) == before
+    assert after == before
     assert Counter(row["event_type"] for row in before["audit_events"] if row["resource_id"] in ids) == {
         "EXECUTION_STARTED": CALLS,
         "PROVIDER_CALL_STARTED": 2 * CALLS,
@@ -117,10 +135,12 @@ def test_a_frozen_process_loses_its_store_and_changes_nothing_when_it_is_thawed(
     assert provider.effects == dict.fromkeys([f"{id_}:call" for id_ in ids], 1)
 
 
+@pytest.mark.row("PostgreSQL away for a while")
 def test_a_server_that_is_away_for_a_while_loses_nothing(
     make_service: Make,
     postgresql_environment: dict[str, str],
     postgresql_server: PostgresqlServer,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Nothing is accepted meanwhile, and nobody has to start anything anew."""
     service = make_service(**postgresql_environment)
@@ -142,6 +162,10 @@ def test_a_server_that_is_away_for_a_while_loses_nothing(
     with service.client() as client:
         statuses = {Api(client).results(id_)["status"] for id_ in sender.accepted.values()}
     rows = read_rows(service.database_url, "SELECT id FROM executions")
+    record_property("seconds away", OUTAGE_S)
+    record_property("acknowledged", len(sender.accepted))
+    record_property("refused meanwhile", len(refused))
+    record_property("lost", len(sender.accepted) - len(rows))
     assert len(accepted) <= accepted_until + 1
     assert refused
     assert {(answer.status_code, answer.headers.get("Retry-After")) for answer in refused} == {(500, "1")}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
@@ -45,6 +46,7 @@ WORKFLOW = {
 }
 
 
+@pytest.mark.row("waiting executions take no memory")
 async def test_waiting_executions_take_no_memory(
     make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -64,7 +66,9 @@ async def test_waiting_executions_take_no_memory(
     again_bytes = service.memory_bytes()
 
     grown_bytes = after_bytes - before_bytes
-    record_property("bytes for each waiting execution", grown_bytes / WAITING)
+    record_property("waiting", WAITING)
+    record_property("bytes each", f"{grown_bytes / WAITING:.0f}")
+    record_property("MB after a start", f"{again_bytes / 2**20:.0f}")
     assert grown_bytes < WAITING * BYTES_EACH_MAX + NOISE_BYTES
     assert again_bytes < before_bytes + NOISE_BYTES
     with service.client() as client:
