@@ -364,7 +364,7 @@ class TestFind:
         first = executions.unfinished(connection, limit=2)
         second = executions.unfinished(connection, after_id=first[-1], limit=2)
 
-        assert [row.id for row in first + second] == [ids[0], ids[3], ids[4]]
+        assert first + second == [ids[0], ids[3], ids[4]]
 
     def test_due_is_what_the_time_has_come_for(
         self, connection: Connection, make_acceptance: MakeAcceptance, make_progress: MakeProgress
