@@ -78,19 +78,20 @@ class Machine(Player):
         target=workflows,
         kinds=st.lists(st.sampled_from(SOUND), min_size=3, max_size=3),
         trigger=TRIGGERS,
-        ways=st.sampled_from([[], ["activate"], ["activate", "deactivate"]]),
+        ways=st.lists(st.sampled_from([["activate"], ["activate", "deactivate"], []]), min_size=2, max_size=2),
     )
-    def have_workflows(self, kinds: list[str], trigger: Trigger, ways: list[str]) -> Any:
-        """An active one for each webhook, and one without in any status."""
+    def have_workflows(self, kinds: list[str], trigger: Trigger, ways: list[list[str]]) -> Any:
+        """An active one with a webhook, and in any status one with another and one without."""
         self.prepare()
         other = Trigger("shipped" if trigger.path == "paid" else "paid", trigger.guarded, trigger.sync)
         triggers = [trigger, other, Trigger(None)]
         names = ["red", "green", "blue"]
         drafts = [Draft(name, kind, one) for name, kind, one in zip(names, kinds, triggers, strict=True)]
         made = [self.save(self.own(draft, 0)) for draft in drafts]
-        for workflow, way in [(made[0], "activate"), (made[1], "activate"), *[(made[2], way) for way in ways]]:
+        for workflow, taken in zip(made, [["activate"], *ways], strict=True):
             assert workflow is not None
-            self.move(workflow, way)
+            for way in taken:
+                self.move(workflow, way)
         return multiple(*made)
 
     @initialize(target=executions, n=NUMBERS, by_webhook=st.booleans())
@@ -141,9 +142,11 @@ class Machine(Player):
             return multiple()
         return self.created(draft, answer.body, answer.headers["ETag"], clonedFrom=workflow.id)
 
-    @rule(workflow=workflows, way=st.sampled_from(["activate", *MOVES]))
+    @rule(workflow=workflows, way=st.sampled_from(["on", "on", "on", *MOVES]))
     def move_workflow(self, workflow: Workflow, way: str) -> None:
-        self.move(workflow, way)
+        """On to what comes next in its life, or anywhere."""
+        nexts = {before: name for name, (before, _) in MOVES.items()}
+        self.move(workflow, nexts[workflow.status] if way == "on" else way)
 
     @rule(workflow=workflows, if_match=IF_MATCH)
     def delete_workflow(self, workflow: Workflow, if_match: str | None) -> None:
@@ -178,6 +181,11 @@ class Machine(Player):
     def deliver(self, path: str, spelling: str, body: Any, key: str | None, token: bool, prefer: int | None) -> Any:
         mine = self.webhook(path)
         return self.send(mine, body, key, spelling=spelling, token=token, prefer=prefer) or multiple()
+
+    @rule(target=executions, path=PATHS, n=NUMBERS, key=KEYS)
+    def deliver_well(self, path: str, n: int, key: str | None) -> Any:
+        """With all that it needs, as most deliveries are."""
+        return self.send(self.webhook(path), {"n": n}, key, prefer=0) or multiple()
 
     @rule(target=executions, execution=executions, same=st.booleans())
     def deliver_again(self, execution: Execution, same: bool) -> Any:
