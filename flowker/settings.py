@@ -120,6 +120,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         le=1_000_000,
         description="How many changes may wait for the writer; beyond it requests are refused at once.",
     )
+    connections_max: int = Field(
+        1_000,
+        alias="FLOWKER_CONNECTIONS_MAX",
+        ge=1,
+        le=100_000,
+        description="How many clients may be connected; a further one takes the place of an idle one, or is refused.",
+    )
     egress_allow: Networks = Field(
         (),
         alias="FLOWKER_EGRESS_ALLOW",

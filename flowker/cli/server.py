@@ -15,8 +15,13 @@ from flowker import demo
 from flowker.app import build
 from flowker.cli.access import Access, grant, load_settings_for, url_of
 from flowker.cli.console import err, out
+from flowker.cli.process import tune_process
+from flowker.http.protocol import BoundedProtocol
 from flowker.logs import configure_logs
 from flowker.settings import Settings
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that they close first."""
 
 RELOAD_START_S = 60.0
 """How long a start under `--reload` is waited for, to print what a start prints."""
@@ -33,6 +38,7 @@ def serve(
         _serve_with_reload(access)
         return
     configure_logs(access.settings.log_level)
+    tune_process()
     server = Server(access.settings, lambda url: _announce(url, access))
     try:
         server.run()
@@ -97,6 +103,10 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "port": settings.port,
         "access_log": False,
         "log_config": None,
+        "http": BoundedProtocol,
+        "ws": "none",
+        "limit_concurrency": settings.connections_max,
+        "timeout_keep_alive": KEEP_ALIVE_S,
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": max(1, round(settings.shutdown_grace_seconds)),

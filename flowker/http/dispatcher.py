@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError
+from flowker.http.bodies import Bodies, Hold
 from flowker.http.contract import OperationContract
 from flowker.http.errors import BUG, render
 from flowker.http.reply import Reply, empty_reply, encode_headers, json_reply, text_reply
@@ -37,8 +38,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Operation:
-    def __init__(self, contract: OperationContract, handler: Handler, keys: ApiKeys | None) -> None:
+    def __init__(self, contract: OperationContract, handler: Handler, keys: ApiKeys | None, bodies: Bodies) -> None:
         self.contract = contract
+        self._bodies = bodies
         self._handler = handler
         self._keys = keys if contract.needs_key else None
         wanted = set(inspect.signature(handler).parameters)
@@ -48,10 +50,13 @@ class Operation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[OPERATION] = self.contract.operation_id
+        hold = Hold(self._bodies)
         try:
-            reply = self._reply(await self._answer(scope, receive))
+            reply = self._reply(await self._answer(scope, receive, hold))
         except FlowkerError as error:
             reply = render(error)
+        finally:
+            hold.release()
         complaints = self.contract.complaints(*reply)
         if complaints:
             _log.error(
@@ -64,7 +69,7 @@ class Operation:
         scope[STATUS] = reply.status
         await reply.send(send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Any:
+    async def _answer(self, scope: Scope, receive: Receive, hold: Hold) -> Any:
         headers = _headers_by_name(scope["headers"])
         fingerprint = self._keys.authenticate(headers.get(b"x-api-key")) if self._keys else None
         contract = self.contract
@@ -72,7 +77,7 @@ class Operation:
         for name in self._left_out:
             del arguments[name]
         if self._body is not None:
-            arguments["body"] = await read_body(self._body, receive, headers, InputTooLarge)
+            arguments["body"] = await read_body(self._body, receive, headers, InputTooLarge, hold)
         if self._takes_request:
             arguments["request"] = Request(
                 contract.operation_id,
@@ -81,6 +86,7 @@ class Operation:
                 headers=headers,
                 key_fingerprint=fingerprint,
                 contract=contract.body,
+                hold=hold,
             )
         return await self._handler(**arguments)
 
@@ -121,10 +127,11 @@ class OperationsAPI(RoutedAPI[Operation]):
         super().__init__(specification, **options)
         self._contracts = contracts
         self._keys = keys
+        self._bodies = Bodies()
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> Operation:
-        return Operation(self._contracts[operation.operation_id], operation.function, self._keys)
+        return Operation(self._contracts[operation.operation_id], operation.function, self._keys, self._bodies)
 
 
 class Dispatcher(RoutedMiddleware[OperationsAPI]):

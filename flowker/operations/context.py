@@ -75,6 +75,10 @@ class Request(Protocol):
         """Read, parse and judge the body now; None when an optional body is absent."""
         ...
 
+    def release(self) -> None:
+        """Forget the body: a large one has room that others wait for."""
+        ...
+
 
 def actor(request: Request) -> Actor:
     """Who makes this request, for the audit trail."""

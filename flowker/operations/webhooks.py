@@ -62,9 +62,11 @@ async def _trigger(context: Context, path: str, request: Request) -> Answer:
     normalized = webhooks.normalize_path(path)
     for _ in range(MOVES_MAX):
         try:
-            answer = await _deliver(context, request, normalized)
-            if answer is not None:
-                return answer
+            begun = await _deliver(context, request, normalized)
+            if begun is not None:
+                # What was delivered is committed, and has not to be remembered while its execution is waited for.
+                request.release()
+                return _answer(begun, await _terminal_status(context, begun))
             context.routes.forget(request.method, normalized)
         except InternalError:
             raise
@@ -95,7 +97,18 @@ _MESSAGES: dict[Reason, str] = {
 }
 
 
-async def _deliver(context: Context, request: Request, path: str) -> Answer | None:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An execution that was committed, and how long its end is waited for."""
+
+    execution_id: str
+    workflow_id: str
+    started_at: str
+    finished: asyncio.Future[Status] | None
+    wait_s: float
+
+
+async def _deliver(context: Context, request: Request, path: str) -> _Begun | None:
     """Route and token first, then the body and its signature, then the state: a caller learns nothing it has no
     right to."""
     target = await _admit(context, request, path)
@@ -142,8 +155,8 @@ async def _check_signature(target: _Target, secret: str, request: Request) -> No
 
 async def _execute(
     context: Context, request: Request, target: _Target, input_: dict[str, Any], key: str | None
-) -> Answer | None:
-    """Commit the execution and answer; None when the workflow was changed since the route was found."""
+) -> _Begun | None:
+    """Commit the execution; None when the workflow was changed since the route was found."""
     execution_id = new_execution_id()
     submission = Submission(
         target.route.workflow_id,
@@ -156,16 +169,18 @@ async def _execute(
     )
     wait_s = _wait_s(target.trigger, request)
     finished = context.engine.expect(execution_id) if wait_s else None
+    accepted: Accepted | None = None
     try:
         verdict = await context.accepting.accept(submission, execution_id)
         if isinstance(verdict, WorkflowMoved):
             return None
         if isinstance(verdict, KeySeen):
             raise _key_used(target.route.workflow_id, verdict)
-        return _answer(verdict, await _terminal_status(finished, wait_s))
+        accepted = verdict
     finally:
-        if finished is not None:
+        if accepted is None:
             context.engine.forget(execution_id)
+    return _Begun(execution_id, accepted.workflow_id, accepted.started_at, finished, wait_s)
 
 
 async def _refuse_key_seen(context: Context, workflow_id: str, key: str | None) -> None:
@@ -187,24 +202,26 @@ def _wait_s(trigger: Trigger, request: Request) -> float:
     return trigger.response_timeout_s if trigger.sync else 0
 
 
-async def _terminal_status(finished: asyncio.Future[Status] | None, wait_s: float) -> Status | None:
-    if finished is None:
+async def _terminal_status(context: Context, begun: _Begun) -> Status | None:
+    if begun.finished is None:
         return None
     try:
-        return await asyncio.wait_for(finished, wait_s)
+        return await asyncio.wait_for(begun.finished, begun.wait_s)
     except TimeoutError:
         return None
+    finally:
+        context.engine.forget(begun.execution_id)
 
 
-def _answer(accepted: Accepted, status: Status | None) -> Answer:
+def _answer(begun: _Begun, status: Status | None) -> Answer:
     body = {
-        "executionId": accepted.execution_id,
-        "workflowId": accepted.workflow_id,
+        "executionId": begun.execution_id,
+        "workflowId": begun.workflow_id,
         "status": status or "running",
-        "startedAt": accepted.started_at,
+        "startedAt": begun.started_at,
     }
-    headers = _identify(accepted.workflow_id, accepted.execution_id)
-    headers["Location"] = f"/v1/executions/{accepted.execution_id}"
+    headers = _identify(begun.workflow_id, begun.execution_id)
+    headers["Location"] = f"/v1/executions/{begun.execution_id}"
     return body, 201 if status is None else 200, headers
 
 

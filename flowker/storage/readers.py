@@ -58,11 +58,19 @@ class Readers:
 
     def _run(self) -> None:
         link = Link(self._engine)
-        while (first := self._queue.get()) is not None:
-            requests = [first, *self._take_share()]
-            settle([(request, _answer(link, request)) for request in requests if not request.future.cancelled()])
-            link.end_transaction()
+        while self._answer_next(link):
+            pass
         link.drop()
+
+    def _answer_next(self, link: Link) -> bool:
+        """False at the end. What was read is forgotten here: it may be large, and the next request far away."""
+        first = self._queue.get()
+        if first is None:
+            return False
+        requests = [first, *self._take_share()]
+        settle([(request, _answer(link, request)) for request in requests if not request.future.cancelled()])
+        link.end_transaction()
+        return True
 
     def _take_share(self) -> list[Request]:
         """A part of what else waits, so that every thread has something to do."""

@@ -112,6 +112,13 @@ class ServiceProcess:
         assert self._process is not None
         return psutil.Process(self._process.pid).memory_full_info().uss
 
+    def peak_memory_bytes(self) -> int:
+        """The most that it ever had in memory, as Linux tells it."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", status)
+        return int(kilobytes) * 1024
+
     def cpu_s(self) -> float:
         """Its time of the processor so far."""
         assert self._process is not None

@@ -34,6 +34,9 @@ class Asked:
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:  # noqa: ARG002 - as it is called
         return self.content
 
+    def release(self) -> None:
+        self.content = None
+
 
 @pytest.fixture
 def asked() -> Asked:
