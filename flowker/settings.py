@@ -137,12 +137,19 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         alias="FLOWKER_TRUSTED_PROXIES",
         description="Networks of the proxies whose X-Forwarded-For tells the client's address, separated by commas.",
     )
+    shutdown_delay_seconds: float = Field(
+        0.0,
+        alias="FLOWKER_SHUTDOWN_DELAY_SECONDS",
+        ge=0,
+        le=3600,
+        description="How long a stop goes on as before and only says that it is not ready; for load balancers.",
+    )
     shutdown_grace_seconds: float = Field(
         20.0,
         alias="FLOWKER_SHUTDOWN_GRACE_SECONDS",
         ge=0,
         le=3600,
-        description="How long a stop waits for what is in flight; executions cut off go on at the next start.",
+        description="How long a stop then waits for what is in flight; executions cut off go on at the next start.",
     )
 
     @field_validator("secret_key")

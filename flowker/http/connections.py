@@ -46,6 +46,10 @@ class Connection(Protocol):
         """Since when it has asked for nothing; None while it is served."""
         ...
 
+    def drain(self) -> None:
+        """Say with the answer that is under way that it is the last one."""
+        ...
+
     def look(self, now: float) -> None:
         """Be cut, if it is time for that."""
         ...
@@ -61,6 +65,8 @@ class Connections:
         self._loop = loop
         self._look_every_s = look_every_s
         self._looks = False
+        self.drains = False
+        """Whether every answer is the last one on its connection."""
         self._cut: Counter[str] = Counter()
         self._told_at: float | None = None
 
@@ -69,6 +75,12 @@ class Connections:
         if not self._looks:
             self._looks = True
             self._loop.call_later(self._look_every_s, self._look)
+
+    def drain(self) -> None:
+        """Let every client know with its next answer that its connection ends."""
+        self.drains = True
+        for connection in tuple(self._connections):
+            connection.drain()
 
     def note(self, why: str) -> None:
         """A client was refused or cut for something that it did, or did not do in time."""

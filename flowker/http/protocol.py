@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError, InvalidRequest, RequestTimeout
 from flowker.http.bodies import BODY_BYTES_MAX
-from flowker.http.connections import CONNECTIONS_MAX, Limits, of_server
+from flowker.http.connections import CONNECTIONS_MAX, Connections, Limits, of_server
 from flowker.http.errors import render
 
 HEAD_BYTES_MAX = 65_536
@@ -31,6 +31,10 @@ UNASKED_BYTES_MAX = 65_536
 
 _NOT_HTTP = re.compile(rb"(?:^|\n)[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 """Protocols that the parser knows and takes for HTTP/1.0."""
+
+
+def connections_of(server_state: ServerState, loop: asyncio.AbstractEventLoop) -> Connections:
+    return of_server(server_state, loop, BoundedProtocol.limits.look_every_s)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -128,6 +132,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             raise self._refusal
         super().on_headers_complete()
+        if self._all.drains:
+            self.cycle.keep_alive = False
         self._await("body")
 
     def on_body(self, body: bytes) -> None:
@@ -145,6 +151,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._since = self.loop.time()
 
     # What uvicorn asks for.
+
+    def shutdown(self) -> None:
+        """Close what waits for nothing; a request that is arriving is answered first."""
+        self.drain()
+        is_arriving = self._awaits == "body" or (self._awaits == "head" and bool(self._head))
+        if not is_arriving and not self._is_answering():
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -165,6 +178,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def waits_since(self) -> float | None:
         is_served = self._is_deaf or self._awaits == "body" or self._is_answering()
         return None if is_served or self.transport.get_write_buffer_size() else self._since
+
+    def drain(self) -> None:
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def give_way(self) -> None:
         self.connections.discard(self)

@@ -104,7 +104,7 @@ class _Begun:
     execution_id: str
     workflow_id: str
     started_at: str
-    finished: asyncio.Future[Status] | None
+    finished: asyncio.Future[Status | None] | None
     wait_s: float
 
 

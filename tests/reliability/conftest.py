@@ -131,6 +131,14 @@ class ServiceProcess:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30)
 
+    def wait(self) -> int:
+        """The exit code, once it has ended by itself or by what was sent."""
+        assert self._process is not None
+        code = self._process.wait(timeout=30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
+
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from flowker.http.connections import Connections, Limits
-from flowker.http.protocol import HEAD_BYTES_MAX, PIPELINED_MAX, BoundedProtocol
+from flowker.http.protocol import HEAD_BYTES_MAX, PIPELINED_MAX, BoundedProtocol, connections_of
 
 PATIENCE_S = 10.0
 GET = b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -401,6 +401,45 @@ async def test_cut_clients_are_one_line_in_the_log(connect: Connect) -> None:
     assert lines[0]["malformed"] >= 1
 
 
+async def test_a_draining_server_answers_everybody_for_the_last_time(
+    app: App, server: _Server, connect: Connect
+) -> None:
+    """What is being answered, and what comes later: both hear that their connection ends."""
+    app.may_answer.clear()
+    busy, idle = await connect(), await connect()
+    await busy.send(GET)
+    await until(lambda: len(app.asked) == 1)
+
+    connections_of(server.server_state, asyncio.get_running_loop()).drain()
+    await idle.send(GET)
+    await until(lambda: len(app.asked) == 2)
+    app.may_answer.set()
+
+    for client in (busy, idle):
+        received = await client.read()
+        assert statuses(received) == [200]
+        assert b"\r\nconnection: close\r\n" in received
+
+
+async def test_a_server_that_closes_closes_who_is_idle_and_lets_a_request_arrive(
+    app: App, server: _Server, connect: Connect
+) -> None:
+    """Half a head and half a body are requests already."""
+    idle, in_head, in_body = await connect(), await connect(), await connect()
+    await in_head.send(GET[:20])
+    await in_body.send(POST + b"Content-Length: 2\r\n\r\n{")
+    await until(lambda: len(app.asked) == 1)
+
+    for connection in tuple(server.server_state.connections):
+        connection.shutdown()
+    nothing = await idle.read()
+    await in_head.send(GET[20:])
+    await in_body.send(b"}")
+
+    assert nothing == b""
+    assert [statuses(await client.read()) for client in (in_head, in_body)] == [[200], [200]]
+
+
 class _Idle:
     """A connection that has asked for nothing since then."""
 
@@ -409,6 +448,9 @@ class _Idle:
         self.gave_way = False
 
     def look(self, now: float) -> None:
+        pass
+
+    def drain(self) -> None:
         pass
 
     def give_way(self) -> None:
