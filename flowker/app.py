@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -79,8 +79,9 @@ class Service:
 
     context: Context
     asgi: ASGIApp
-    start: Callable[[], Any]
-    stop: Callable[[], Any]
+    start: Callable[[], Awaitable[None]]
+    stop: Callable[..., Awaitable[None]]
+    """Takes the seconds that what is under way may take, if they are not those of the settings."""
 
 
 def create() -> ASGIApp:
@@ -161,8 +162,8 @@ class _Life:
         await self.tenure.start()
         await self.refusals.start()
 
-    async def stop(self) -> None:
-        await self.tenure.stop()
+    async def stop(self, grace_s: float | None = None) -> None:
+        await self.tenure.stop(grace_s)
         await self.refusals.stop()
         await self.caller.stop()
         await self.store.stop()

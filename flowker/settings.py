@@ -120,6 +120,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         le=1_000_000,
         description="How many changes may wait for the writer; beyond it requests are refused at once.",
     )
+    connections_max: int = Field(
+        1_000,
+        alias="FLOWKER_CONNECTIONS_MAX",
+        ge=1,
+        le=100_000,
+        description="How many clients may be connected; a further one takes the place of an idle one, or is refused.",
+    )
     egress_allow: Networks = Field(
         (),
         alias="FLOWKER_EGRESS_ALLOW",
@@ -130,12 +137,19 @@ class Settings(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True
         alias="FLOWKER_TRUSTED_PROXIES",
         description="Networks of the proxies whose X-Forwarded-For tells the client's address, separated by commas.",
     )
+    shutdown_delay_seconds: float = Field(
+        0.0,
+        alias="FLOWKER_SHUTDOWN_DELAY_SECONDS",
+        ge=0,
+        le=3600,
+        description="How long a stop goes on as before and only says that it is not ready; for load balancers.",
+    )
     shutdown_grace_seconds: float = Field(
         20.0,
         alias="FLOWKER_SHUTDOWN_GRACE_SECONDS",
         ge=0,
         le=3600,
-        description="How long a stop waits for what is in flight; executions cut off go on at the next start.",
+        description="How long a stop then waits for what is in flight; executions cut off go on at the next start.",
     )
 
     @field_validator("secret_key")

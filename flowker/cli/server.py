@@ -1,10 +1,13 @@
 """`flowker serve`: a service that tells when it listens, where, and with which key."""
 
+import asyncio
 import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +18,13 @@ from flowker import demo
 from flowker.app import build
 from flowker.cli.access import Access, grant, load_settings_for, url_of
 from flowker.cli.console import err, out
+from flowker.cli.process import tune_process
+from flowker.http.protocol import BoundedProtocol, connections_of
 from flowker.logs import configure_logs
 from flowker.settings import Settings
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that they close first."""
 
 RELOAD_START_S = 60.0
 """How long a start under `--reload` is waited for, to print what a start prints."""
@@ -33,6 +41,7 @@ def serve(
         _serve_with_reload(access)
         return
     configure_logs(access.settings.log_level)
+    tune_process()
     server = Server(access.settings, lambda url: _announce(url, access))
     try:
         server.run()
@@ -52,6 +61,8 @@ class Server(uvicorn.Server):
         self._service = build(settings)
         super().__init__(uvicorn.Config(self._service.asgi, lifespan="off", **_uvicorn_options(settings)))
         self._host = settings.host
+        self._delay_s = settings.shutdown_delay_seconds
+        self._grace_s = settings.shutdown_grace_seconds
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -65,8 +76,24 @@ class Server(uvicorn.Server):
         threading.Thread(target=self._listening, args=[url], daemon=True).start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that no more is wanted, then close, answer what is asked, and stop the engine; all in its time."""
+        engine, loop = self._service.context.engine, asyncio.get_running_loop()
+        engine.drains = True
+        connections_of(self.server_state, loop).drain()
+        await asyncio.sleep(self._delay_s)
+        ends_at = loop.time() + self._grace_s
+        engine.stop_waiting()
+        # Requests take no long time now, but a client may: it must not have what calls need to end.
+        self.config.timeout_graceful_shutdown = self._grace_s / 2  # type: ignore[assignment]
         await super().shutdown(sockets)
-        await self._service.stop()
+        await self._service.stop(max(0.0, ends_at - loop.time()))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as it is called
+        """The first signal stops in order, with 0 as the exit code; a second one ends the process where it is."""
+        if self.should_exit:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        self.should_exit = True
 
 
 def _serve_with_reload(access: Access) -> None:
@@ -97,6 +124,10 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "port": settings.port,
         "access_log": False,
         "log_config": None,
+        "http": BoundedProtocol,
+        "ws": "none",
+        "limit_concurrency": settings.connections_max,
+        "timeout_keep_alive": KEEP_ALIVE_S,
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": max(1, round(settings.shutdown_grace_seconds)),

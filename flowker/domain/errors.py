@@ -427,6 +427,11 @@ class MethodNotAllowed(FlowkerError):
     message = "The operation at this path does not have this method."
 
 
+class RequestTimeout(FlowkerError):
+    code = "FLK-0408"
+    message = "The request did not arrive in time. Nothing was recorded."
+
+
 class ExecutionNotFound(FlowkerError):
     code = "FLK-0500"
     message = "No execution has this id."

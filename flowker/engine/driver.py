@@ -33,6 +33,12 @@ from flowker.storage.database import Store
 JOURNAL_BYTES_MAX = 16 * 2**20
 """What one execution may keep: sixteen of the largest inputs or answers of a far side."""
 
+LOADING_MAX = 2
+"""Executions that are folded from their journals at once. One whose journal is large keeps its place until it waits
+for something or ends: its values take many times their bytes of memory, and more at once would be no faster."""
+
+LARGE_BYTES = 64 * 1024
+
 RECORD_RETRY_S = (0.05, 0.2, 1.0, 5.0)
 """Waits between attempts to record an outcome while the store is away; the last one repeats."""
 
@@ -92,21 +98,24 @@ class Driver:
         self._mailbox = mailbox
         self._lanes = lanes
         self._listener = listener
+        self._loading = asyncio.Semaphore(LOADING_MAX)
 
     async def take_turn(self, execution_id: str, fresh: Fresh | None) -> None:
         """Drive one execution; whoever asked something of it hears an answer, whatever goes wrong."""
         live: Live | None = None
+        place = _Place(self._loading)
         in_line: Mapping[str, str] = {}
         refusal: FlowkerError | None = None
         try:
-            live = _begin(fresh) if fresh else await self._load(execution_id)
+            live = _begin(fresh) if fresh else await self._load_in_turn(execution_id, place)
             if live is not None:
-                await self._drive(live)
+                await self._drive(live, place)
                 in_line = live.in_line
         except ExecutionNotFound as error:
             refusal = error
             raise
         finally:
+            place.leave()
             for task in live.calls if live else ():
                 task.cancel()
             self._lanes.keep_only(execution_id, in_line)
@@ -123,6 +132,13 @@ class Driver:
             return None
         return live.state.error if live else None
 
+    async def _load_in_turn(self, execution_id: str, place: "_Place") -> Live | None:
+        await place.take()
+        live = await self._load(execution_id)
+        if live is None or live.journal_bytes <= LARGE_BYTES:
+            place.leave()
+        return live
+
     async def _load(self, execution_id: str) -> Live | None:
         """Fold an execution from its journal; None when it has ended meanwhile and nobody asks anything of it."""
         recorded = await self._store.read(read_recorded, execution_id)
@@ -136,7 +152,7 @@ class Driver:
         seen = len(recorded.events), definition.timeout_s, recorded.journal_bytes, row.status in TERMINAL
         return Live(row.id, plan, state, *seen)
 
-    async def _drive(self, live: Live) -> None:
+    async def _drive(self, live: Live, place: "_Place") -> None:
         """Go on until the execution ends or only waits."""
         arrived: list[Event] = []
         while True:
@@ -155,6 +171,7 @@ class Driver:
             if live.ended or parks or (self.stopping and not live.calls):
                 return
             self._start_calls(live, ready)
+            place.leave()
             arrived = await self._next_events(live, now)
 
     async def _take_in_asked(self, live: Live, now: datetime) -> list[Event]:
@@ -259,6 +276,23 @@ class Driver:
         """When a parked execution goes on; who stands in line looks by itself, in case nobody calls it."""
         looks_s = [self._lanes.look_after_s(through) for through in live.in_line.values()]
         return min([live.wake_at(), *(self._clock.now() + timedelta(seconds=look_s) for look_s in looks_s)])
+
+
+class _Place:
+    """A place among those that are loaded, given back once however often it is left."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._is_taken = False
+
+    async def take(self) -> None:
+        await self._places.acquire()
+        self._is_taken = True
+
+    def leave(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._places.release()
 
 
 def unavailable() -> InternalError:

@@ -68,30 +68,40 @@ class EmbeddedEngine:
         self._workers_max = workers
         self._grace_s = grace_s
         self._wakeups = Wakeups(store, clock, self._take_up, shared=shared)
-        self._finished: dict[str, asyncio.Future[Status]] = {}
+        self._finished: dict[str, asyncio.Future[Status | None]] = {}
         self._mailbox = Mailbox()
         self._make_driver = partial(Driver, store, definitions, steps, clock, self._mailbox)
         self._workers: list[asyncio.Task[None]] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._tells_ends = True
+        self.drains = False
+        """Whether this process is about to stop: it takes what comes, and wants to be sent nothing more."""
         self.stands_by = False
         """Whether another process may drive this store: nothing is accepted here, and nothing driven."""
         self._forget()
 
     async def start(self) -> None:
         """Start the workers, and take up every unfinished execution of the store."""
-        self._stopping = self.stands_by = False
+        self._stopping = self.stands_by = self.drains = False
+        self._tells_ends = True
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._workers_max)]
         self._keepers = [*self._wakeups.start(), asyncio.create_task(self._call_up())]
 
-    async def stop(self) -> None:
+    def stop_waiting(self) -> None:
+        """Whoever waits for the end of an execution, now or later, hears that it is not known."""
+        self._tells_ends = False
+        for execution_id in tuple(self._finished):
+            self._tell_end(execution_id, None)
+
+    async def stop(self, grace_s: float | None = None) -> None:
         """Stop at a step boundary: calls in flight may end within the grace time, nothing new starts."""
         self._stopping = self._driver.stopping = True
         for keeper in self._keepers:
             keeper.cancel()
         releasing = asyncio.create_task(self._release_workers())
         tasks = [*self._keepers, *self._workers, releasing]
-        _, late = await asyncio.wait(tasks, timeout=self._grace_s)
+        _, late = await asyncio.wait(tasks, timeout=self._grace_s if grace_s is None else grace_s)
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -147,10 +157,13 @@ class EmbeddedEngine:
         """Whether one more may wait for the end of an execution."""
         return len(self._finished) < WAITING_MAX
 
-    def expect(self, execution_id: str) -> asyncio.Future[Status]:
-        """A future of the terminal status; ask before the execution is submitted, and `forget` afterwards."""
-        future: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
+    def expect(self, execution_id: str) -> asyncio.Future[Status | None]:
+        """A future of the terminal status, None when nobody can wait for it; ask before the execution is submitted,
+        and `forget` afterwards."""
+        future: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
         self._finished[execution_id] = future
+        if not self._tells_ends:
+            self._tell_end(execution_id, None)
         return future
 
     def forget(self, execution_id: str) -> None:
@@ -182,12 +195,15 @@ class EmbeddedEngine:
         self.found_ended(execution_id, status)
 
     def found_ended(self, execution_id: str, status: Status) -> None:
-        future = self._finished.pop(execution_id, None)
-        if future is not None and not future.done():
-            future.set_result(status)
+        self._tell_end(execution_id, status)
 
     def parked(self, wake_at: str) -> None:
         self._wakeups.parked(wake_at)
+
+    def _tell_end(self, execution_id: str, status: Status | None) -> None:
+        future = self._finished.pop(execution_id, None)
+        if future is not None and not future.done():
+            future.set_result(status)
 
     def _forget(self) -> None:
         """Begin with nothing in memory."""

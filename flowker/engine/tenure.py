@@ -75,12 +75,12 @@ class Tenure:
         if self._lock.may_be_lost:
             self._keeper = asyncio.create_task(self._keep())
 
-    async def stop(self) -> None:
-        """Stop the engine within its grace time, or at once when the lock is lost meanwhile."""
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Stop the engine within this or its own grace time, or at once when the lock is lost meanwhile."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        stopping = asyncio.create_task(self._engine.stop())
+        stopping = asyncio.create_task(self._engine.stop(grace_s))
         if self._watch is not None:
             lost = asyncio.create_task(self._watch.lost.wait())
             await asyncio.wait([stopping, lost], return_when=asyncio.FIRST_COMPLETED)

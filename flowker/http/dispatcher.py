@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from flowker import jsontext
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError
+from flowker.http.bodies import Bodies, Hold
 from flowker.http.contract import OperationContract
 from flowker.http.errors import BUG, render
 from flowker.http.reply import Reply, empty_reply, encode_headers, json_reply, text_reply
@@ -47,10 +48,16 @@ _log = structlog.get_logger(__name__)
 
 class Operation:
     def __init__(
-        self, contract: OperationContract, handler: Handler, keys: ApiKeys | None, refuses: Refuses | None = None
+        self,
+        contract: OperationContract,
+        handler: Handler,
+        keys: ApiKeys | None,
+        bodies: Bodies,
+        refuses: Refuses | None = None,
     ) -> None:
         self.contract = contract
         self._refuses = refuses if contract.is_admitted else None
+        self._bodies = bodies
         self._handler = handler
         self._keys = keys if contract.needs_key else None
         wanted = set(inspect.signature(handler).parameters)
@@ -64,10 +71,13 @@ class Operation:
             scope[STATUS], scope[UNTOLD] = OVERLOADED.status, True
             await OVERLOADED.send(send)
             return
+        hold = Hold(self._bodies)
         try:
-            reply = self._reply(await self._answer(scope, receive))
+            reply = self._reply(await self._answer(scope, receive, hold))
         except FlowkerError as error:
             reply = render(error)
+        finally:
+            hold.release()
         complaints = self.contract.complaints(*reply)
         if complaints:
             _log.error(
@@ -80,7 +90,7 @@ class Operation:
         scope[STATUS] = reply.status
         await reply.send(send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Any:
+    async def _answer(self, scope: Scope, receive: Receive, hold: Hold) -> Any:
         headers = _headers_by_name(scope["headers"])
         fingerprint = self._keys.authenticate(headers.get(b"x-api-key")) if self._keys else None
         contract = self.contract
@@ -88,7 +98,7 @@ class Operation:
         for name in self._left_out:
             del arguments[name]
         if self._body is not None:
-            arguments["body"] = await read_body(self._body, receive, headers, InputTooLarge)
+            arguments["body"] = await read_body(self._body, receive, headers, InputTooLarge, hold)
         if self._takes_request:
             arguments["request"] = Request(
                 contract.operation_id,
@@ -97,6 +107,7 @@ class Operation:
                 headers=headers,
                 key_fingerprint=fingerprint,
                 contract=contract.body,
+                hold=hold,
             )
         return await self._handler(**arguments)
 
@@ -139,10 +150,12 @@ class OperationsAPI(RoutedAPI[Operation]):
         self._contracts = contracts
         self._keys = keys
         self._refuses = refuses
+        self._bodies = Bodies()
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> Operation:
-        return Operation(self._contracts[operation.operation_id], operation.function, self._keys, self._refuses)
+        contract = self._contracts[operation.operation_id]
+        return Operation(contract, operation.function, self._keys, self._bodies, self._refuses)
 
 
 class Dispatcher(RoutedMiddleware[OperationsAPI]):

@@ -1,18 +1,16 @@
 """What a handler sees of a request when it asks for more than its parameters and its body."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError
+from flowker.http.bodies import SMALL_BYTES_MAX, Hold, read_bytes
 from flowker.http.contract import Body
 from flowker.http.parameters import Query
-
-BODY_BYTES_MAX = 1_048_576
-"""1 MB, as the published document says of webhook payloads; the other bodies have the same bound."""
 
 _UNREAD = object()
 
@@ -27,6 +25,7 @@ class Request:
         headers: Mapping[bytes, bytes],
         key_fingerprint: str | None,
         contract: Body | None,
+        hold: Hold,
     ) -> None:
         self.operation_id = operation_id
         self.method: str = scope["method"]
@@ -38,6 +37,7 @@ class Request:
         self._receive = receive
         self._headers_by_name = headers
         self._contract = contract
+        self._hold = hold
         self._raw_body: bytes | None = None
         self._body: Any = _UNREAD
         self._refusal: FlowkerError | None = None
@@ -72,14 +72,15 @@ class Request:
             self._body = None if self._contract is None else await self._judged(self._contract, too_large)
         return self._body
 
-    def forget_body(self) -> None:
-        """Keep nothing of the body, which may be large: it is not asked for any more."""
+    def release(self) -> None:
+        """The body is not needed any more: others may have its room while this request is still being answered."""
         self._raw_body = self._body = None
+        self._hold.release()
 
     async def _judged(self, contract: Body, too_large: type[FlowkerError]) -> Any:
         data = await self._read(too_large) if self._raw_body is None else self._raw_body
         try:
-            return contract.read(data, self._headers_by_name.get(b"content-type"))
+            return await judge(contract, data, self._headers_by_name.get(b"content-type"), self._hold)
         except FlowkerError as refusal:
             self._refusal = refusal
             raise
@@ -89,48 +90,22 @@ class Request:
         if self._refusal is not None:
             raise self._refusal
         try:
-            return await read_bytes(self._receive, self._headers_by_name, too_large)
+            return await read_bytes(self._receive, self._headers_by_name, too_large, self._hold)
         except FlowkerError as refusal:
             self._refusal = refusal
             raise
 
 
 async def read_body(
-    contract: Body, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]
+    contract: Body, receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError], hold: Hold
 ) -> Any:
-    return contract.read(await read_bytes(receive, headers, too_large), headers.get(b"content-type"))
+    data = await read_bytes(receive, headers, too_large, hold)
+    return await judge(contract, data, headers.get(b"content-type"), hold)
 
 
-async def read_bytes(receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError]) -> bytes:
-    announced = headers.get(b"content-length")
-    if announced is not None and _exceeds(announced):
-        raise too_large
-    return await _receive_bytes(receive, too_large)
-
-
-def _exceeds(announced: bytes) -> bool:
-    # int() refuses texts that are much longer than any length, be it by zeros.
-    digits = announced.lstrip(b"0") or b"0"
-    return announced.isdigit() and (len(digits) > 12 or int(digits) > BODY_BYTES_MAX)
-
-
-async def _receive_bytes(receive: Receive, too_large: type[FlowkerError]) -> bytes:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    data: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(data) > BODY_BYTES_MAX:
-            raise too_large
-        return data
-    chunks = bytearray(data)
-    while message.get("more_body", False):
-        if len(chunks) > BODY_BYTES_MAX:
-            raise too_large
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks += message.get("body", b"")
-    if len(chunks) > BODY_BYTES_MAX:
-        raise too_large
-    return bytes(chunks)
+async def judge(contract: Body, data: bytes, content_type: bytes | None, hold: Hold) -> Any:
+    """The value of a body; a large one is read in a thread, because it keeps a processor busy for long."""
+    if len(data) <= SMALL_BYTES_MAX:
+        return contract.read(data, content_type)
+    await hold.for_value(len(data))
+    return await asyncio.to_thread(contract.read, data, content_type)

@@ -77,8 +77,8 @@ class Request(Protocol):
         """Read, parse and judge the body now; None when an optional body is absent."""
         ...
 
-    def forget_body(self) -> None:
-        """Keep nothing of the body: it is not asked for any more."""
+    def release(self) -> None:
+        """Forget the body: a large one has room that others wait for."""
         ...
 
 

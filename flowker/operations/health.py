@@ -57,6 +57,8 @@ async def _check_database(context: Context) -> dict[str, dict[str, str]]:
 
 
 def _check_engine(context: Context) -> dict[str, dict[str, str]]:
+    if context.engine.drains:
+        return {"engine": _unhealthy("The service drains: it takes what comes, and stops soon.")}
     if context.engine.stands_by:
         return {"engine": _unhealthy("Another process drives the executions; this one stands by.")}
     return {"engine": _HEALTHY if context.engine.alive else _unhealthy("The engine is not running.")}

@@ -14,7 +14,7 @@ from flowker.domain.errors import (
     WebhookTokenRefused,
     WorkflowNotActive,
 )
-from flowker.domain.executions import Status
+from flowker.domain.executions import Accepted, Status
 from flowker.domain.nodes import Trigger
 from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Submission, new_execution_id
@@ -57,25 +57,16 @@ class _Target:
     trigger: Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """What the answer to a delivery needs that was committed."""
-
-    execution_id: str
-    workflow_id: str
-    started_at: str
-    finished: asyncio.Future[Status] | None
-    wait_s: float
-
-
 async def _trigger(context: Context, path: str, request: Request) -> Answer:
     """Deliver by the route that is remembered; what that would refuse is refused only if the route is still right."""
     normalized = webhooks.normalize_path(path)
     for _ in range(MOVES_MAX):
         try:
-            started = await _deliver(context, request, normalized)
-            if started is not None:
-                return await _answer(context, request, started)
+            begun = await _deliver(context, request, normalized)
+            if begun is not None:
+                # What was delivered is committed, and has not to be remembered while its execution is waited for.
+                request.release()
+                return _answer(begun, await _terminal_status(context, begun))
             context.routes.forget(request.method, normalized)
         except InternalError:
             raise
@@ -106,7 +97,18 @@ _MESSAGES: dict[Reason, str] = {
 }
 
 
-async def _deliver(context: Context, request: Request, path: str) -> _Started | None:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An execution that was committed, and how long its end is waited for."""
+
+    execution_id: str
+    workflow_id: str
+    started_at: str
+    finished: asyncio.Future[Status | None] | None
+    wait_s: float
+
+
+async def _deliver(context: Context, request: Request, path: str) -> _Begun | None:
     """Route and token first, then the body and its signature, then the state: a caller learns nothing it has no
     right to."""
     target = await _admit(context, request, path)
@@ -153,7 +155,7 @@ async def _check_signature(target: _Target, secret: str, request: Request) -> No
 
 async def _execute(
     context: Context, request: Request, target: _Target, input_: dict[str, Any], key: str | None
-) -> _Started | None:
+) -> _Begun | None:
     """Commit the execution; None when the workflow was changed since the route was found."""
     execution_id = new_execution_id()
     submission = Submission(
@@ -167,18 +169,19 @@ async def _execute(
     )
     wait_s = _wait_s(target.trigger, request)
     finished = context.engine.expect(execution_id) if wait_s and context.engine.may_be_waited_for else None
-    started: _Started | None = None
+    accepted: Accepted | None = None
     try:
         with context.admission.place():
             verdict = await context.accepting.accept(submission, execution_id)
+        if isinstance(verdict, WorkflowMoved):
+            return None
         if isinstance(verdict, KeySeen):
             raise _key_used(target.route.workflow_id, verdict)
-        if not isinstance(verdict, WorkflowMoved):
-            started = _Started(execution_id, verdict.workflow_id, verdict.started_at, finished, wait_s)
-        return started
+        accepted = verdict
     finally:
-        if started is None:
+        if accepted is None:
             context.engine.forget(execution_id)
+    return _Begun(execution_id, accepted.workflow_id, accepted.started_at, finished, wait_s)
 
 
 async def _refuse_key_seen(context: Context, workflow_id: str, key: str | None) -> None:
@@ -200,31 +203,27 @@ def _wait_s(trigger: Trigger, request: Request) -> float:
     return trigger.response_timeout_s if trigger.sync else 0
 
 
-async def _answer(context: Context, request: Request, started: _Started) -> Answer:
-    """Wait for the end if that is asked for; nothing of the input is kept meanwhile."""
-    request.forget_body()
-    try:
-        status = await _terminal_status(started)
-    finally:
-        context.engine.forget(started.execution_id)
-    body = {
-        "executionId": started.execution_id,
-        "workflowId": started.workflow_id,
-        "status": status or "running",
-        "startedAt": started.started_at,
-    }
-    headers = _identify(started.workflow_id, started.execution_id)
-    headers["Location"] = f"/v1/executions/{started.execution_id}"
-    return body, 201 if status is None else 200, headers
-
-
-async def _terminal_status(started: _Started) -> Status | None:
-    if started.finished is None:
+async def _terminal_status(context: Context, begun: _Begun) -> Status | None:
+    if begun.finished is None:
         return None
     try:
-        return await asyncio.wait_for(started.finished, started.wait_s)
+        return await asyncio.wait_for(begun.finished, begun.wait_s)
     except TimeoutError:
         return None
+    finally:
+        context.engine.forget(begun.execution_id)
+
+
+def _answer(begun: _Begun, status: Status | None) -> Answer:
+    body = {
+        "executionId": begun.execution_id,
+        "workflowId": begun.workflow_id,
+        "status": status or "running",
+        "startedAt": begun.started_at,
+    }
+    headers = _identify(begun.workflow_id, begun.execution_id)
+    headers["Location"] = f"/v1/executions/{begun.execution_id}"
+    return body, 201 if status is None else 200, headers
 
 
 def _identify(workflow_id: str, execution_id: str) -> dict[str, str]:

@@ -252,7 +252,7 @@ def _object(text: bytes | str) -> dict[str, Any]:
     except (ValueError, ArithmeticError, RecursionError):
         return UNREADABLE
     # What is nested almost too deeply to be decoded here is too deep for whoever encodes it further down the stack.
-    is_readable = isinstance(value, dict) and not jsontext.nests_over(LEVELS_MAX, data, value)
+    is_readable = isinstance(value, dict) and not jsontext.nests_over(LEVELS_MAX, data)
     return value if is_readable else UNREADABLE
 
 

@@ -61,11 +61,18 @@ class Readers:
 
     def _run(self) -> None:
         link = Link(self._engine)
-        while (first := self._queue.get()) is not None:
-            requests = [first, *self._take_share()]
-            settle(list(self._answer_all(link, requests)))
-            link.end_transaction()
+        while self._answer_next(link):
+            pass
         link.drop()
+
+    def _answer_next(self, link: Link) -> bool:
+        """False at the end. What was read is forgotten here: it may be large, and the next request far away."""
+        first = self._queue.get()
+        if first is None:
+            return False
+        settle(list(self._answer_all(link, [first, *self._take_share()])))
+        link.end_transaction()
+        return True
 
     def _answer_all(self, link: Link, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
         """The outcomes; who waits behind a store that does not answer hears so at once."""

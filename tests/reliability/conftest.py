@@ -137,6 +137,13 @@ class ServiceProcess:
         assert self._process is not None
         return psutil.Process(self._process.pid).memory_full_info().uss
 
+    def peak_memory_bytes(self) -> int:
+        """The most that it ever had in memory, as Linux tells it."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", status)
+        return int(kilobytes) * 1024
+
     def cpu_s(self) -> float:
         """Its time of the processor so far."""
         assert self._process is not None
@@ -155,6 +162,14 @@ class ServiceProcess:
     def client(self) -> httpx.Client:
         # Reading the certificates of the system takes longer than what most tests ask, and nothing here is encrypted.
         return httpx.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30, verify=False)  # noqa: S501
+
+    def wait(self) -> int:
+        """The exit code, once it has ended by itself or by what was sent."""
+        assert self._process is not None
+        code = self._process.wait(timeout=30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowker.jsontext import (
+    CONTAINERS_MAX,
     DEPTH_MAX,
     INTEGER_CHARACTERS_MAX,
     MalformedJson,
@@ -207,6 +208,15 @@ def test_brackets_inside_of_text_and_beside_each_other_are_no_nesting() -> None:
 
     assert decode_strict(json.dumps(wide).encode()) == wide
     assert decode_strict(json.dumps("[{" * 1000).encode()) == "[{" * 1000
+
+
+def test_as_many_containers_as_allowed_are_accepted_and_no_more() -> None:
+    """Brackets in a text are none."""
+    most = b'["[{"' + b",[]" * (CONTAINERS_MAX - 1) + b"]"
+
+    assert len(decode_strict(most)) == CONTAINERS_MAX
+    assert "131072 objects and arrays" in reason_of(most.replace(b"]]", b"],{}]"))
+    assert decode_strict(json.dumps("[" * (CONTAINERS_MAX + 1)).encode())
 
 
 def test_an_empty_object_as_deep_as_allowed_is_accepted() -> None:

@@ -5,7 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from flowker.domain.errors import InvalidQuery, WebhookBodyTooLarge
-from flowker.http.request import BODY_BYTES_MAX
+from flowker.http.bodies import BODY_BYTES_MAX
 
 Ask = Callable[..., Awaitable[Any]]
 Serve = Callable[..., Any]

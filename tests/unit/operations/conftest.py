@@ -34,7 +34,7 @@ class Asked:
     async def body(self, too_large: type[FlowkerError] = InputTooLarge) -> Any:  # noqa: ARG002 - as it is called
         return self.content
 
-    def forget_body(self) -> None:
+    def release(self) -> None:
         self.content, self.data = None, b""
 
 

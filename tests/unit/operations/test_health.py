@@ -43,6 +43,15 @@ async def test_an_engine_that_has_stopped_is_told(context: Context) -> None:
     assert [unhealthy(answer) for answer in answers] == [(503, "unhealthy", ["engine"])] * 3
 
 
+async def test_a_service_that_drains_is_told_while_it_goes_on(context: Context) -> None:
+    """Load balancers look here; whoever delivers meanwhile is served."""
+    context.engine.drains = True
+    answers = [await operation(context) for operation in READINESS]
+
+    assert [unhealthy(answer) for answer in answers] == [(503, "unhealthy", ["engine"])] * 3
+    assert (await health.check_liveness(context))[1] == 200
+
+
 async def test_open_circuit_breakers_are_told_and_no_reason_to_be_unhealthy(context: Context) -> None:
     """How many there are, and of which configurations not: everybody may ask for the health."""
     before, _ = await health.check_service_health(context)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 
 import pytest
 from sqlalchemy import Connection, text
@@ -167,3 +168,18 @@ async def test_a_failed_reader_connects_anew(store: Store) -> None:
             await store.read(break_down)
 
     assert await store.read(count) == 0
+
+
+async def test_what_was_read_is_not_kept(store: Store) -> None:
+    """It may be large, and the next read far away."""
+
+    class Large:
+        """Something whose end can be seen."""
+
+    async def read_large() -> weakref.ref[Large]:
+        return weakref.ref(await store.read(lambda _: Large()))
+
+    found = await read_large()
+    await store.read(count)
+
+    assert found() is None

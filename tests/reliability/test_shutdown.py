@@ -1,0 +1,174 @@
+"""A stop under load: first it is told, then nobody can connect, and everything that was taken is answered."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from tests.reliability.conftest import KEY, Api, ServiceProcess, read_rows
+from tests.reliability.stub_provider import Fault, StubProvider
+from tests.reliability.test_calls import call, workflow
+
+DELAY_S = 0.5
+GRACE_S = 3.0
+SLACK_S = 3.0
+"""For the process to notice the signal, and to end, on a slow machine."""
+
+SENDERS = 8
+HELD = 5
+"""Deliveries that wait for the end of an execution whose far side never answers."""
+
+
+@dataclass
+class Seen:
+    """What clients were told, and when."""
+
+    accepted: set[str] = field(default_factory=set)
+    statuses: Counter[int] = field(default_factory=Counter)
+    waiting: Counter[tuple[int, str]] = field(default_factory=Counter)
+    cut_off: list[str] = field(default_factory=list)
+    not_ready_at_s: float | None = None
+    refused_at_s: float | None = None
+    accepted_while_draining: int = 0
+
+    def refused(self) -> None:
+        self.refused_at_s = self.refused_at_s or time.monotonic()
+
+
+@pytest.mark.row("graceful shutdown")
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_a_stop_under_load_answers_everybody_and_loses_nothing(
+    make_service: Callable[..., ServiceProcess],
+    provider: StubProvider,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    database: str,
+) -> None:
+    """Readiness says it before anybody is refused; a far side that never answers does not hold it up."""
+    environment = request.getfixturevalue("postgresql_environment") if database == "postgresql" else {}
+    service = make_service(
+        FLOWKER_EGRESS_ALLOW="127.0.0.1/32",
+        FLOWKER_SHUTDOWN_DELAY_SECONDS=str(DELAY_S),
+        FLOWKER_SHUTDOWN_GRACE_SECONDS=str(GRACE_S),
+        **environment,
+    )
+    service.start()
+    with service.client() as client:
+        _make_workflows(Api(client), provider)
+    provider.plan("/held", *[Fault.BLACK_HOLE] * HELD)
+    seen = Seen()
+
+    loads = [asyncio.create_task(_deliver(service.url, seen)) for _ in range(SENDERS)]
+    loads += [asyncio.create_task(_wait_for_the_end(service.url, seen)) for _ in range(HELD)]
+    loads += [asyncio.create_task(_look(service.url, seen))]
+    await _until(lambda: len(provider.received_at("/held")) == HELD and len(seen.accepted) > 50)
+    service.send(signal.SIGTERM)
+    sent_at_s = time.monotonic()
+    code = await asyncio.to_thread(service.wait)
+    took_s = time.monotonic() - sent_at_s
+    await asyncio.gather(*loads)
+
+    service.start()
+    unfinished = "SELECT count(*) AS n FROM executions WHERE status NOT IN ('completed', 'failed')"
+    await _until(lambda: read_rows(service.database_url, unfinished)[0]["n"] == 0)
+    service.stop()
+    stored = {row["id"]: row["status"] for row in read_rows(service.database_url, "SELECT * FROM executions")}
+    calls = Counter(received.headers["idempotency-key"] for received in provider.received_at("/held"))
+    record_property("took, s", round(took_s, 2))
+    record_property("accepted", len(seen.accepted))
+    record_property("accepted while draining", seen.accepted_while_draining)
+    assert code == 0
+    assert took_s < DELAY_S + GRACE_S + SLACK_S
+    assert seen.not_ready_at_s is not None
+    assert seen.refused_at_s is not None
+    assert seen.not_ready_at_s < seen.refused_at_s
+    assert seen.accepted_while_draining > 0
+    assert seen.cut_off == []
+    assert seen.statuses.keys() == {201}
+    assert seen.waiting == {(201, "running"): HELD}
+    assert {stored[id_] for id_ in seen.accepted} == {"completed"}
+    assert sorted(calls.values()) == [2] * HELD
+    assert "Traceback" not in service.log()
+
+
+async def test_a_second_signal_ends_it_at_once(
+    make_service: Callable[..., ServiceProcess], provider: StubProvider
+) -> None:
+    """Whatever it still waits for; what it has acknowledged is there afterwards."""
+    service = make_service(FLOWKER_SHUTDOWN_DELAY_SECONDS="600")
+    service.start()
+    with service.client() as client:
+        _make_workflows(Api(client), provider)
+        execution_id = Api(client).deliver("quick", {}, 201)
+
+    service.send(signal.SIGTERM)
+    await _until(lambda: not service.is_ready())
+    service.send(signal.SIGTERM)
+    code = service.wait()
+    service.start()
+    with service.client() as client:
+        status = Api(client).results(execution_id)["status"]
+
+    assert code == -signal.SIGTERM
+    assert status == "completed"
+
+
+def _make_workflows(api: Api, provider: StubProvider) -> None:
+    """One that ends at once, and one whose deliveries wait for a call."""
+    provider.answers("POST", "/held", {"taken": True})
+    configuration = api.configure("http", {"base_url": provider.url})
+    output = {"id": "out", "type": "action", "data": {"actionType": "set_output", "output": {}}}
+    api.activate(workflow("quick", [output], ("received", "out")))
+    api.activate(workflow("held", [call("call", configuration, "/held")], ("received", "call")))
+
+
+async def _deliver(url: str, seen: Seen) -> None:
+    """Deliver until nobody can connect any more. A request that gets no answer was cut off."""
+    async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, timeout=30) as client:
+        while True:
+            try:
+                answer = await client.post("/v1/webhooks/quick", json={})
+            except httpx.ConnectError:
+                seen.refused()
+                return
+            except httpx.TransportError as error:
+                seen.cut_off.append(repr(error))
+                return
+            seen.statuses[answer.status_code] += 1
+            if answer.status_code == 201:
+                seen.accepted.add(answer.json()["executionId"])
+                seen.accepted_while_draining += seen.not_ready_at_s is not None
+
+
+async def _wait_for_the_end(url: str, seen: Seen) -> None:
+    headers = {"X-API-Key": KEY, "Prefer": "wait=30"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
+        answer = await client.post("/v1/webhooks/held", json={})
+    seen.waiting[answer.status_code, answer.json()["status"]] += 1
+    seen.accepted.add(answer.json()["executionId"])
+
+
+async def _look(url: str, seen: Seen) -> None:
+    """As a load balancer does, only more often."""
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        while True:
+            try:
+                answer = await client.get("/health/ready")
+            except httpx.TransportError:
+                seen.refused()
+                return
+            if answer.status_code == 503:
+                assert "drains" in answer.json()["checks"]["engine"]["message"]
+                seen.not_ready_at_s = seen.not_ready_at_s or time.monotonic()
+            await asyncio.sleep(0.02)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - what another process does tells nobody
+            await asyncio.sleep(0.05)
