@@ -41,7 +41,7 @@ def test_every_world_comes_to_a_good_end(
     record_property: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The seed of a world that does not is told: it can be run again alone."""
-    # Worlds are not measured: under coverage they take three times as long, and unit tests cover the engine.
+    # Worlds are not traced for coverage, which would slow them down: unit tests cover the engine.
     for variable in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
     seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
