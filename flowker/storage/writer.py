@@ -157,8 +157,11 @@ class Writer:
 
     def _refuse_waiting(self) -> None:
         """Who waits behind a store that does not answer hears so now."""
-        waiting = take_waiting(self._queue)
+        waiting = [*self._asked, *self._owed, *take_waiting(self._queue)]
+        self._asked.clear()
+        self._owed.clear()
         with self._gate:
+            self._queued -= len(waiting)
             self._queued_bytes -= sum(request.size_bytes for request in waiting)
         settle((request, Failure(unavailable())) for request in waiting)
 
