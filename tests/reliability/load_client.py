@@ -189,6 +189,8 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._sending is None:
+            return  # Unasked: the service says why it closes the connection.
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator or len(body) < int(_header(head, b"content-length") or 0):

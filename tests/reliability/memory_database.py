@@ -79,6 +79,9 @@ class _Rows:
         assert len(self._rows) <= 1
         return self._rows[0] if self._rows else None
 
+    def scalars(self) -> list[Any]:
+        return [row[0] for row in self._rows]
+
     def scalar_one(self) -> Any:
         [[value]] = self._rows
         return value

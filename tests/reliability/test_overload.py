@@ -104,7 +104,7 @@ async def test_three_times_what_can_be_done_is_done_or_refused_at_once(
     make_service: Callable[..., "ServiceProcess"], record_property: Callable[[str, object], None]
 ) -> None:
     """Accepted ones are answered in time, stored once and driven to their end; refused ones have left no trace."""
-    service = make_service()
+    service = make_service(FLOWKER_CONNECTIONS_MAX=str(3 * OPEN_CONNECTIONS))
     service.start()
     demo.ensure_sample(demo.Client(service.url, KEY))
 

@@ -14,7 +14,7 @@ import pytest
 from tests.reliability.simulation import World
 from tests.reliability.world_checks import check
 
-SEEDS = int(os.environ.get("FLOWKER_TEST_SEEDS", "2000"))
+SEEDS = int(os.environ.get("FLOWKER_TEST_SEEDS", "400"))
 FIRST_SEED = int(os.environ.get("FLOWKER_TEST_FIRST_SEED", "0"))
 
 SEEDS_PER_TASK = 20

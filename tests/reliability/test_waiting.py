@@ -28,8 +28,8 @@ WAITING_WITHIN_S = 60.0
 BYTES_EACH_MAX = 1_000
 """An execution in memory takes several kilobytes; this is less than its row."""
 
-NOISE_BYTES = 8 * 2**20
-"""What the allocator keeps and gives back meanwhile."""
+NOISE_BYTES = 16 * 2**20
+"""What the allocator keeps and gives back meanwhile, and garbage that is looked for less often than by default."""
 
 WORKFLOW = {
     "name": "waits",
