@@ -1,6 +1,6 @@
 """A far side that costs next to nothing: one answer to everything, over connections that are kept.
 
-Usage: python benchmarks/far_side.py --port PORT
+Usage: python far_side.py --port PORT
 """
 
 import asyncio
