@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from flowker.domain.errors import RequestTimeout
 from flowker.http.errors import STATUS, TITLES
 from tests.conformance.conftest import ASK, CLOSED_URL, DECIDE, REFUSED_URL, WAIT_AN_HOUR, Answer, Api, World
 
@@ -444,8 +445,11 @@ def test_a_refusal_does_not_repeat_what_was_sent(world: World, code: str, refuse
 
 
 def test_every_code_is_reached() -> None:
-    """A refusal that no request comes to is dead, and one that is missing here is not tested."""
-    reached = [row[0] for row in TABLE]
+    """A refusal that no request comes to is dead, and one that is missing here is not tested.
+
+    Who is too slow for a request never makes one: `FLK-0408` is the protocol's (tests/unit/http/test_protocol.py).
+    """
+    reached = [RequestTimeout.code, *(row[0] for row in TABLE)]
 
     assert sorted(reached) == sorted(kind.code for kind in STATUS)
 
