@@ -51,7 +51,7 @@ def gather(lines: list[Line]) -> list[Line]:
     path = Path(name)
     with path.open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in dict.fromkeys(path.read_text().splitlines())]
 
 
 def table(lines: list[Line]) -> list[str]:

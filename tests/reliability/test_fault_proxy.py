@@ -134,7 +134,10 @@ def test_a_connection_is_cut_in_the_middle(proxy: FaultProxy, client: socket.soc
 
 
 def test_refused_is_refused_until_it_is_mended(proxy: FaultProxy, client: socket.socket) -> None:
-    """What is open stays."""
+    """What is open stays, once the proxy has taken it."""
+    client.sendall(b"0")
+    assert _hear(client, 1) == b"0"
+
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
         _connect(proxy)
