@@ -147,7 +147,9 @@ def test_refused_is_refused_until_it_is_mended(proxy: FaultProxy, client: socket
     proxy.mend()
 
     assert stayed == b"a"
-    _connect(proxy).close()
+    with _connect(proxy) as again:
+        again.sendall(b"b")
+        assert _hear(again, 1) == b"b"
 
 
 def _connect(proxy: FaultProxy) -> socket.socket:
