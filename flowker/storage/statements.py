@@ -5,21 +5,14 @@ written here this costs more than SQLite does. So the text is compiled once, fro
 other statement and thus for whichever database the connection has, and rows go to the driver as they are.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 from sqlalchemy import ClauseElement, Connection, CursorResult, Dialect, Row, Table, bindparam, insert
 from sqlalchemy.sql.compiler import SQLCompiler
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
-
-ROWS_TOGETHER_MAX: Final = 256
-"""A power of two. SQLite takes 32,766 parameters in a statement, and no table has a hundred columns."""
-
-_ROW: Final = re.compile(r"(?<= VALUES )\((?:\?, )*\?\)")
 
 
 class Prepared:
@@ -29,43 +22,23 @@ class Prepared:
         self._build = build
         self._parameters = tuple(parameters)
         self._compiled: dict[str, tuple[str, bool]] = {}
-        self._together: dict[int, str] = {}
 
     def run(self, connection: Connection, row: Sequence[Any]) -> Rows:
         text, positional = self._text(connection.dialect)
         return connection.exec_driver_sql(text, tuple(row) if positional else self._named(row))
 
     def run_many(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run the statement for every row; returns how many rows of the table it wrote.
-
-        SQLite's driver lets other threads have the interpreter with each row, and a busy event loop gives it back
-        after milliseconds: there, many rows are written with one statement where it is an INSERT.
-        """
+        """Run the statement for every row; returns how many rows of the table it wrote."""
         if not rows:
             return 0
         text, positional = self._text(connection.dialect)
-        if not positional:
-            return connection.exec_driver_sql(text, [self._named(row) for row in rows]).rowcount
-        if not _ROW.search(text):
-            return connection.exec_driver_sql(text, list(rows)).rowcount
-        return sum(
-            connection.exec_driver_sql(
-                self._text_together(text, len(some)), tuple(chain.from_iterable(some))
-            ).rowcount
-            for some in _by_powers_of_two(rows)
-        )
+        parameters: Any = rows if positional else [self._named(row) for row in rows]
+        return connection.exec_driver_sql(text, parameters).rowcount
 
     def _text(self, dialect: Dialect) -> tuple[str, bool]:
         known = self._compiled.get(dialect.name)
         if known is None:
             known = self._compiled[dialect.name] = self._compile(dialect)
-        return known
-
-    def _text_together(self, text: str, rows: int) -> str:
-        """The same INSERT for so many rows."""
-        known = self._together.get(rows)
-        if known is None:
-            known = self._together[rows] = _ROW.sub(lambda row: ", ".join([row.group()] * rows), text)
         return known
 
     def _compile(self, dialect: Dialect) -> tuple[str, bool]:
@@ -102,15 +75,6 @@ class PreparedForMany:
             names = [f"value_{number}" for number in range(size)]
             known = self._by_size[size] = Prepared(lambda _: self._build([bindparam(name) for name in names]), names)
         return known
-
-
-def _by_powers_of_two(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """The rows in their order, in pieces of few different lengths: each length is a statement that is kept."""
-    begin = 0
-    while left := len(rows) - begin:
-        length = min(ROWS_TOGETHER_MAX, 1 << (left.bit_length() - 1))
-        yield rows[begin : begin + length]
-        begin += length
 
 
 def insert_into(table: Table) -> Prepared:

@@ -1,7 +1,7 @@
 """Prepared statements: compiled from Core once, for whichever database the connection has."""
 
 import pytest
-from sqlalchemy import Connection, bindparam, event, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flowker.storage import executions
@@ -15,29 +15,6 @@ def test_rows_are_written_in_the_order_of_the_columns(connection: Connection) ->
 
     assert written == 2
     assert connection.execute(select(journal)).all() == [("e", 0, "k", "{}"), ("e", 1, "k", "{}")]
-
-
-@pytest.mark.parametrize("number", [1, 2, 3, 7, 8, 255, 256, 257, 700])
-def test_any_number_of_rows_is_written(connection: Connection, number: int) -> None:
-    """In their order, however many go into one statement."""
-    rows = [(f"e{row:03}", row % 3, "k", f"[{row}]") for row in range(number)]
-
-    written = insert_into(journal).run_many(connection, rows)
-
-    assert written == number
-    assert connection.execute(select(journal).order_by(journal.c.execution_id)).all() == rows
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-def test_many_rows_take_few_statements(connection: Connection) -> None:
-    """Between two of them the driver lets other threads have the interpreter."""
-    statements: list[str] = []
-    event.listen(connection, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    rows = [(f"e{row}", 0, "k", "{}") for row in range(100)]
-
-    insert_into(journal).run_many(connection, rows)
-
-    assert [statement.count("(?, ?, ?, ?)") for statement in statements] == [64, 32, 4]
 
 
 def test_no_rows_are_no_statement(connection: Connection) -> None:
