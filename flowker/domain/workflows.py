@@ -12,7 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
-from flowker.domain.actions import ApprovalAction
+from flowker.domain.actions import ApprovalAction, DelayAction
 from flowker.domain.calls import EndpointName, ExecutorCall
 from flowker.domain.checks import STRICT, Checks
 from flowker.domain.conditions import Condition
@@ -65,6 +65,11 @@ class Plan:
     def total_steps(self) -> int:
         """How many steps there are: the reachable nodes other than triggers."""
         return sum(node.type != "trigger" for node in self.nodes.values())
+
+    @cached_property
+    def runs_through(self) -> bool:
+        """Whether a run comes to its end without a pause: no node calls anybody, and none waits."""
+        return not any(isinstance(node.behaviour, _PAUSING) for node in self.nodes.values())
 
 
 @dataclass(frozen=True)
@@ -309,3 +314,6 @@ def _check_handle(handle: str | None, source: Node, where: str) -> None:
         raise InvalidNodeData(fields={where: "must be approved or rejected after an approval"})
     if handle == "error" and source.type != "executor":
         raise InvalidNodeData(fields={where: "can be error only after an executor"})
+
+
+_PAUSING = (ExecutorCall, DelayAction, ApprovalAction)

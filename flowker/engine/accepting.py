@@ -10,11 +10,12 @@ from uuid_utils import uuid7
 from flowker import jsontext
 from flowker.domain.audit import Actor, AuditEvent
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Accepted
+from flowker.domain.executions import Accepted, Status
 from flowker.domain.journal import encode_event
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
+from flowker.engine.first_turn import FirstTurn, TakeFirstTurn, take_first_turn
 from flowker.engine.tallies import Tallies
 from flowker.storage import executions
 from flowker.storage.database import Store
@@ -28,6 +29,8 @@ class Engine(Protocol):
     def stands_by(self) -> bool: ...
 
     def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None: ...
+
+    def ended(self, execution_id: str, status: Status) -> None: ...
 
     def unsure(self) -> None:
         """An acceptance failed, and may have been committed all the same."""
@@ -49,9 +52,17 @@ class Submission:
 
 
 class Accepting:
-    """Commits submissions and hands them to the engine."""
+    """Commits submissions and hands them to the engine, unless they have come to their end already."""
 
-    def __init__(self, store: Store, engine: Engine, clock: Clock, tallies: Tallies) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        tallies: Tallies,
+        take_first_turn: TakeFirstTurn = take_first_turn,
+    ) -> None:
+        self._take_first_turn = take_first_turn
         self._store = store
         self._engine = engine
         self._clock = clock
@@ -61,23 +72,26 @@ class Accepting:
         """Commit execution, input, key and audit event; raises InternalError when that failed."""
         if self._engine.stands_by:
             raise InternalError(headers={"Retry-After": "1"})
+        now = self._clock.now()
         accepted = Accepted(
-            execution_id,
-            submission.workflow_id,
-            format_timestamp(self._clock.now()),
-            submission.trigger_id,
-            submission.input,
+            execution_id, submission.workflow_id, format_timestamp(now), submission.trigger_id, submission.input
         )
         payload = jsontext.encode(encode_event(accepted)[1])
+        turn = self._take_first_turn(accepted, submission.definition, len(payload), now, self._clock)
+        acceptance = _acceptance(submission, accepted, payload, turn)
         try:
-            verdict = await self._store.write_together(executions.accept, _acceptance(submission, accepted, payload))
+            verdict = await self._store.write_together(executions.accept, acceptance)
         except InternalError:
             self._engine.unsure()
             raise
         if isinstance(verdict, KeySeen | WorkflowMoved):
             return verdict
         self._tallies.accepted += 1
-        self._engine.submit(accepted, submission.definition, len(payload))
+        if turn is None:
+            self._engine.submit(accepted, submission.definition, len(payload))
+        else:
+            turn.live.tell_recorded()
+            self._engine.ended(execution_id, turn.live.state.status)
         return accepted
 
 
@@ -91,7 +105,7 @@ def input_digest(input_: Mapping[str, Any]) -> str:
     return hashlib.sha256(jsontext.encode_canonical(input_)).hexdigest()
 
 
-def _acceptance(submission: Submission, accepted: Accepted, payload: bytes) -> Acceptance:
+def _acceptance(submission: Submission, accepted: Accepted, payload: bytes, turn: FirstTurn | None) -> Acceptance:
     return Acceptance(
         execution_id=accepted.execution_id,
         workflow_id=submission.workflow_id,
@@ -103,6 +117,7 @@ def _acceptance(submission: Submission, accepted: Accepted, payload: bytes) -> A
         total_steps=submission.definition.plan(submission.trigger_id).total_steps,
         started_at=accepted.started_at,
         audit=_started_event(submission, accepted),
+        first_turn=turn.progress if turn else None,
     )
 
 

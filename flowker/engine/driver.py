@@ -167,7 +167,7 @@ class Driver:
             parks = not live.calls and not ready and not cut_off
             if events or (parks and not live.is_end_recorded):
                 await self._record(live, events, arrived, parks=parks)
-            live.answer_asked()
+            live.tell_recorded()
             if live.ended or parks or (self.stopping and not live.calls):
                 return
             self._start_calls(live, ready)

@@ -45,8 +45,8 @@ class Live:
     """`next_seq` is the number of the next journal event, `calls` are the attempts that are under way.
 
     `journal_bytes`, the state `recorded` and whether its end is recorded tell what the store has of it. `asked` is
-    what people asked of it and hear when it is recorded. `in_line` are the nodes whose calls wait for a place, and
-    the configurations that they go through.
+    what people asked of it and hear when it is recorded, `logs` are the levels and nodes of the lines that the log
+    gets then. `in_line` are the nodes whose calls wait for a place, and the configurations that they go through.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Live:
     in_line: dict[str, str] = field(default_factory=dict)
     calls: dict[asyncio.Task[Event], Run] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    logs: list[tuple[str, str]] = field(default_factory=list)
     recorded: State = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,8 +158,14 @@ class Live:
             self._advance(event)
         return kept
 
-    def answer_asked(self) -> None:
-        """Tell everybody who asked something what it led to."""
+    def tell_recorded(self) -> None:
+        """Everything so far is recorded: everybody who asked something hears what it led to, and `log` actions log.
+
+        Their lines name the place; the message may hold customers' data and stays in the output.
+        """
+        for level, node_id in self.logs:
+            getattr(log, level)("workflow logged", execution_id=self.id, node_id=node_id)
+        self.logs.clear()
         for asked in self.asked:
             asked.accept(self.state)
         self.asked.clear()
@@ -192,14 +199,10 @@ class Live:
         for event in events:
             self._advance(event)
         for run in ready:
-            self._log(run)
+            behaviour = self.plan.nodes[run.node_id].behaviour
+            if isinstance(behaviour, LogAction):
+                self.logs.append((behaviour.level, run.node_id))
         return events
-
-    def _log(self, run: Run) -> None:
-        """A `log` action's line names its place; the message may hold customers' data and stays in the output."""
-        behaviour = self.plan.nodes[run.node_id].behaviour
-        if isinstance(behaviour, LogAction):
-            getattr(log, behaviour.level)("workflow logged", execution_id=self.id, node_id=run.node_id)
 
     def _ready(self, at: str) -> list[Run]:
         """The open runs whose time has come and which are not under way."""

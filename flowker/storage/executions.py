@@ -50,10 +50,12 @@ class Acceptance:
     total_steps: int
     started_at: str
     audit: AuditEvent
+    first_turn: "Progress | None" = None
+    """What had happened in it when it was accepted, if anything had: stored with it."""
 
     @property
     def size_bytes(self) -> int:
-        return len(self.journal_payload)
+        return len(self.journal_payload) + (self.first_turn.size_bytes if self.first_turn else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,8 @@ def accept(connection: Connection, items: Sequence[Acceptance]) -> list[AcceptOu
     revisions = _active_revisions(connection, {item.workflow_id for item in items})
     startable = [item for item in items if revisions.get(item.workflow_id) == item.revision]
     stored = _insert_unless_key_seen(connection, startable)
-    journal.append(
-        connection, [(item.execution_id, 0, "accepted", _text(item.journal_payload)) for item in stored.values()]
-    )
-    audit_events.append(connection, [item.audit for item in stored.values()])
+    journal.append(connection, [row for item in stored.values() for row in _first_journal_rows(item)])
+    audit_events.append(connection, [event for item in stored.values() for event in _first_audit_events(item)])
     if len(stored) == len(items):
         return [_ACCEPTED] * len(items)
     return [_outcome(connection, item, revisions, stored) for item in items]
@@ -140,14 +140,7 @@ def record(connection: Connection, items: Sequence[Progress]) -> list[bool]:
             for item in fresh
         ],
     )
-    journal.append(
-        connection,
-        [
-            (item.execution_id, seq, kind, _text(payload))
-            for item in fresh
-            for seq, (kind, payload) in enumerate(item.events, item.first_seq)
-        ],
-    )
+    journal.append(connection, [row for item in fresh for row in _journal_rows(item)])
     audit_events.append(connection, [event for item in fresh for event in item.audit])
     return outcomes
 
@@ -222,21 +215,38 @@ def _insert_unless_key_seen(connection: Connection, items: Sequence[Acceptance])
 
 
 def _execution_row(item: Acceptance) -> tuple[int | str | None, ...]:
+    now = item.first_turn or _NOTHING_YET
     return (
         item.execution_id,
         item.workflow_id,
         item.revision,
-        "running",
+        now.status,
         item.trigger_node_id,
         item.idempotency_key,
         item.input_digest,
-        0,
+        now.current_step_number,
         item.total_steps,
         item.started_at,
-        None,
-        None,
-        None,
+        now.completed_at,
+        now.error_message,
+        now.wake_at,
     )
+
+
+def _first_journal_rows(item: Acceptance) -> list[tuple[str, int, str, str]]:
+    accepted = (item.execution_id, 0, "accepted", _text(item.journal_payload))
+    return [accepted, *_journal_rows(item.first_turn)] if item.first_turn else [accepted]
+
+
+def _first_audit_events(item: Acceptance) -> list[AuditEvent]:
+    return [item.audit, *item.first_turn.audit] if item.first_turn else [item.audit]
+
+
+def _journal_rows(item: Progress) -> list[tuple[str, int, str, str]]:
+    return [
+        (item.execution_id, seq, kind, _text(payload))
+        for seq, (kind, payload) in enumerate(item.events, item.first_seq)
+    ]
 
 
 def _outcome(
@@ -279,6 +289,7 @@ def _text(payload: bytes | str) -> str:
 
 _ACCEPTED: Final = Accepted()
 _WORKFLOW_MOVED: Final = WorkflowMoved()
+_NOTHING_YET: Final = Progress("", 1, (), "running", 0, None, None, None, ())
 
 # In the words of the partial index that serves it.
 _OPEN: Final = executions.c.completed_at.is_(None)

@@ -14,8 +14,9 @@ from aiohttp.test_utils import TestServer
 
 from flowker.domain.audit import SYSTEM
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Accepted
+from flowker.domain.executions import Accepted, Status
 from flowker.domain.timestamps import format_timestamp
+from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Accepting, Submission, new_execution_id
 from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
@@ -163,8 +164,8 @@ class Bench:
 
     @property
     def accepting(self) -> Accepting:
-        """What accepts for the engine of now."""
-        return Accepting(self.store, self.engine, self.clock, self.tallies)
+        """What accepts for the engine of now, and leaves every turn to it: also the one that it could take itself."""
+        return Accepting(self.store, self.engine, self.clock, self.tallies, lambda *_: None)
 
     async def restart(self) -> None:
         """What a crash and a new start do: nothing of the old engine's memory is left."""
@@ -315,3 +316,28 @@ async def serve() -> AsyncIterator[Callable[[Answer], Awaitable[str]]]:
     yield start
     for server in servers:
         await server.close()
+
+
+class Listener:
+    """An engine that does nothing but hear."""
+
+    stands_by = False
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Accepted, Definition, int]] = []
+        self.ends: list[tuple[str, Status]] = []
+        self.doubts = 0
+
+    def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
+        self.heard.append((accepted, definition, input_bytes))
+
+    def ended(self, execution_id: str, status: Status) -> None:
+        self.ends.append((execution_id, status))
+
+    def unsure(self) -> None:
+        self.doubts += 1
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()

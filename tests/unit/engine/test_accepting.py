@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flowker.domain.errors import InternalError
-from flowker.domain.executions import Accepted
-from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Accepting, input_digest, new_execution_id
 from flowker.engine.records import read_recorded
 from flowker.storage import audit_events, executions, journal, workflows
@@ -16,32 +14,11 @@ from flowker.storage.database import Connection
 from flowker.storage.executions import KeySeen, WorkflowMoved
 
 if TYPE_CHECKING:
-    from tests.unit.engine.conftest import Bench, Draw
-
-
-class Listener:
-    """An engine that does nothing but hear."""
-
-    stands_by = False
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[Accepted, Definition, int]] = []
-        self.doubts = 0
-
-    def submit(self, accepted: Accepted, definition: Definition, input_bytes: int) -> None:
-        self.heard.append((accepted, definition, input_bytes))
-
-    def unsure(self) -> None:
-        self.doubts += 1
+    from tests.unit.engine.conftest import Bench, Draw, Listener
 
 
 @pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
-@pytest.fixture
-def accepting(bench: "Bench", listener: Listener) -> Accepting:
+def accepting(bench: "Bench", listener: "Listener") -> Accepting:
     return Accepting(bench.store, listener, bench.clock, bench.tallies)
 
 
@@ -49,7 +26,7 @@ async def test_what_was_accepted_is_stored_with_its_journal_and_its_audit_event(
     bench: "Bench", accepting: Accepting, draw: "Draw"
 ) -> None:
     """One commit has all three."""
-    workflow_id = await bench.save([draw.trigger, draw.action("a")], draw.chain("t", "a"), timeoutSeconds=60)
+    workflow_id = await bench.save([draw.trigger, draw.call("c")], draw.chain("t", "c"), timeoutSeconds=60)
 
     accepted = await accepting.accept(await bench.submission(workflow_id, amount=Decimal("100.10")), "one")
 
@@ -65,10 +42,11 @@ async def test_what_was_accepted_is_stored_with_its_journal_and_its_audit_event(
 
 
 async def test_the_engine_is_given_what_was_accepted_and_its_size(
-    bench: "Bench", accepting: Accepting, listener: Listener, draw: "Draw"
+    bench: "Bench", accepting: Accepting, listener: "Listener", draw: "Draw"
 ) -> None:
     """The size is that of the journal's entry, which holds the input."""
-    submission = await bench.submission(await bench.save([draw.trigger], []), text="x" * 1000)
+    workflow_id = await bench.save([draw.trigger, draw.call("c")], draw.chain("t", "c"))
+    submission = await bench.submission(workflow_id, text="x" * 1000)
 
     accepted = await accepting.accept(submission, "one")
 
@@ -79,10 +57,11 @@ async def test_the_engine_is_given_what_was_accepted_and_its_size(
 
 
 async def test_a_key_seen_before_starts_nothing(
-    bench: "Bench", accepting: Accepting, listener: Listener, draw: "Draw"
+    bench: "Bench", accepting: Accepting, listener: "Listener", draw: "Draw"
 ) -> None:
     """The verdict names the execution that the key started."""
-    submission = await bench.submission(await bench.save([draw.trigger], []))
+    workflow_id = await bench.save([draw.trigger, draw.call("c")], draw.chain("t", "c"))
+    submission = await bench.submission(workflow_id)
     submission = replace(submission, idempotency_key="k", input_digest="d")
     await accepting.accept(submission, "one")
 
@@ -93,7 +72,7 @@ async def test_a_key_seen_before_starts_nothing(
 
 
 async def test_a_workflow_that_moved_on_starts_nothing(
-    bench: "Bench", accepting: Accepting, listener: Listener, draw: "Draw"
+    bench: "Bench", accepting: Accepting, listener: "Listener", draw: "Draw"
 ) -> None:
     """It was deactivated after its route was found."""
     workflow_id = await bench.save([draw.trigger], [])
@@ -109,7 +88,7 @@ async def test_a_workflow_that_moved_on_starts_nothing(
 
 
 async def test_without_a_store_nothing_is_accepted(
-    bench: "Bench", accepting: Accepting, listener: Listener, draw: "Draw"
+    bench: "Bench", accepting: Accepting, listener: "Listener", draw: "Draw"
 ) -> None:
     """The caller is told to come again; the engine hears nothing."""
     submission = await bench.submission(await bench.save([draw.trigger], []))

@@ -340,15 +340,19 @@ class TestCollecting:
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_a_log_action_writes_a_line_that_names_its_place(level: str, make_live: MakeLive, draw: "Draw") -> None:
-    """At its level; the message may hold a customer's data and is not in it."""
+    """At its level, once that is recorded; the message may hold a customer's data and is not in it."""
     node = draw.action("note", "log", level=level, message="{{workflow.amount}}")
     live = make_live(
         [draw.trigger, node, draw.action("quiet", "set_output", output=1)], draw.chain("t", "note", "quiet")
     )
 
-    with structlog.testing.capture_logs() as lines:
+    with structlog.testing.capture_logs() as before:
         live.take_in([], T0)
+    with structlog.testing.capture_logs() as lines:
+        live.tell_recorded()
+        live.tell_recorded()
 
+    assert before == []
     assert lines == [{"event": "workflow logged", "log_level": level, "execution_id": "one", "node_id": "note"}]
 
 

@@ -1,0 +1,56 @@
+"""The first turn of an execution that needs nothing but its input, taken when it is accepted and committed with that.
+
+A workflow that calls nobody and waits for nothing comes to its end in one commit, and without a worker. Nothing
+depends on it: an execution for which this does not work out is accepted without, and driven like any other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from flowker.domain.advance import begin
+from flowker.domain.executions import Accepted
+from flowker.domain.timestamps import format_timestamp
+from flowker.domain.workflows import Definition
+from flowker.engine.clock import Clock
+from flowker.engine.live import Live
+from flowker.engine.records import build_progress
+from flowker.storage.executions import Progress
+
+TURN_BYTES_MAX: Final = 64 * 1024
+"""What a turn may produce here. More of it would make the commits longer that other senders wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTurn:
+    """An execution that came to its end, and what there is to commit of it."""
+
+    live: Live
+    progress: Progress
+
+
+TakeFirstTurn: TypeAlias = Callable[[Accepted, Definition, int, datetime, Clock], FirstTurn | None]
+
+
+def take_first_turn(
+    accepted: Accepted, definition: Definition, input_bytes: int, now: datetime, clock: Clock
+) -> FirstTurn | None:
+    """None where an execution does not end in its first turn, or may take longer than its sender should wait.
+
+    `now` is when it was accepted.
+    """
+    plan = definition.plan(accepted.trigger)
+    if not plan.runs_through:
+        return None
+    try:
+        live = Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, input_bytes)
+        if live.is_heavy:
+            return None
+        events = live.take_in((), now, clock.now)
+        progress = build_progress(
+            live.id, plan.nodes, live.state, events, first_seq=1, now=format_timestamp(clock.now()), wake_at=None
+        )
+    except Exception:  # noqa: BLE001 - whoever drives it meets the same, and ends it alone
+        return None
+    return FirstTurn(live, progress) if live.ended and progress.size_bytes <= TURN_BYTES_MAX else None
