@@ -703,6 +703,27 @@ class TestGeneratedTypes:
         assert text.count(member) == 1
         assert check_drift(tmp_path) == 1
 
+    def test_a_change_of_the_document_that_changes_no_type_is_noticed(self, tmp_path: Path) -> None:
+        """A start would check it again, each time."""
+        document = copy_tree(tmp_path) / "openapi" / "flowker.yaml"
+        document.write_text(document.read_text() + "\n")
+
+        assert check_drift(tmp_path) == 1
+
+    def test_an_invalid_document_is_never_noted_as_valid(self, tmp_path: Path) -> None:
+        """The digest stands for the check."""
+        document = copy_tree(tmp_path) / "openapi" / "flowker.yaml"
+        document.write_text(document.read_text().replace("\ninfo:\n", "\ninfo:\n  summary: 1\n", 1))
+        noted = (tmp_path / "flowker" / "release.py").read_bytes()
+
+        written = subprocess.run(
+            [sys.executable, "tools/generate_schemas.py"], cwd=tmp_path, check=False, capture_output=True
+        )
+
+        assert written.returncode != 0
+        assert b"info/summary" in written.stderr
+        assert (tmp_path / "flowker" / "release.py").read_bytes() == noted
+
     def test_a_change_of_the_types_is_noticed(self, tmp_path: Path) -> None:
         """They are not to be edited."""
         types = copy_tree(tmp_path) / "flowker" / "schemas.py"
@@ -724,7 +745,8 @@ def put(document: Document, pointer: str, value: Any) -> None:
 
 def copy_tree(target: Path) -> Path:
     """What the generator reads, at another place."""
-    for name in ("pyproject.toml", "openapi/flowker.yaml", "flowker/schemas.py", "tools/generate_schemas.py"):
+    made = ("flowker/schemas.py", "flowker/release.py")
+    for name in ("pyproject.toml", "openapi/flowker.yaml", "tools/generate_schemas.py", *made):
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, target / name)
     return target

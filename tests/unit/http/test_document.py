@@ -1,12 +1,13 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowker.http.contract import DocumentError
-from flowker.http.document import build_asgi, load
+from flowker.http.document import build_asgi, describe, load
 
 Ask = Callable[..., Awaitable[Any]]
 Handlers = dict[str, Callable[..., Any]]
@@ -52,6 +53,23 @@ def test_an_invalid_document_stops_the_start_with_everything_that_is_wrong(
 
     assert "info: " in str(raised.value)
     assert "paths//version/get/responses/200" in str(raised.value)
+
+
+def test_only_a_file_that_is_known_to_be_valid_is_not_validated_again(tmp_path: Path) -> None:
+    """Known by its digest: one byte more, and it is judged."""
+    library = Path(__file__).parent / "library.yaml"
+    invalid = tmp_path / "invalid.yaml"
+    invalid.write_bytes(library.read_bytes().replace(b"title: Library", b"title: 1"))
+    digest = sha256(invalid.read_bytes()).hexdigest()
+
+    described = describe(invalid, digest)
+    with pytest.raises(DocumentError, match="info/title"):
+        describe(invalid, sha256(library.read_bytes()).hexdigest())
+    invalid.write_bytes(invalid.read_bytes() + b"\n")
+    with pytest.raises(DocumentError, match="info/title"):
+        describe(invalid, digest)
+
+    assert described.contracts.keys() == describe(library).contracts.keys()
 
 
 def test_a_reference_to_nowhere_stops_the_start(library: dict[str, Any], handlers: Handlers) -> None:
