@@ -9,7 +9,8 @@ from both in turn, so neither keeps the other waiting for more than the half of 
 
 One request cannot spoil the others. A single change runs inside a savepoint. A function that takes the items of
 many requests at once runs without; should it raise, the batch is rolled back and every request runs again alone, so
-that only the one that cannot be written fails. If COMMIT fails, nothing was recorded and every waiter hears so.
+that only the one that cannot be written fails. If the connection is lost or COMMIT fails, nothing was recorded and
+every waiter hears so.
 """
 
 import threading
@@ -21,6 +22,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from flowker.storage.links import Link
 from flowker.storage.requests import (
@@ -190,6 +192,9 @@ def _run_group(
     try:
         return change(connection, [batch[index].args[0] for index in indexes])
     except Exception as error:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            # No item is at fault: to try each on a new connection would only take as long again to find that out.
+            raise
         raise _GroupFailed from error
 
 

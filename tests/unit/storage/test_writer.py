@@ -293,6 +293,24 @@ async def test_a_connection_that_is_lost_fails_the_batch(store: Store, keys: str
 
 
 @on_postgresql
+async def test_a_list_whose_connection_is_lost_is_not_tried_one_by_one(store: Store) -> None:
+    """A server that is silent would keep everybody waiting once more, to come to the same."""
+    tried: list[Sequence[str]] = []
+
+    def lose_all(connection: Connection, keys: Sequence[str]) -> list[str]:
+        tried.append(keys)
+        lose_connection(connection, keys[0])
+        return list(keys)
+
+    outcomes = await collect(store, store.write(put, "a"), *(store.write_together(lose_all, key) for key in "bc"))
+
+    assert [type(outcome) for outcome in outcomes] == [InternalError] * 3
+    assert tried == [["b", "c"]]
+    assert await store.read(read_keys) == []
+    assert await store.write(put, "d") == "d"
+
+
+@on_postgresql
 async def test_a_writer_that_waits_too_long_for_another_process_refuses(store: Store, url: str) -> None:
     """Its batch is refused, and the next one is written."""
     with psycopg.connect(url) as other:
