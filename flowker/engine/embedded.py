@@ -83,8 +83,7 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Start the workers, and take up every unfinished execution of the store."""
-        self._stopping = self.stands_by = self.drains = False
-        self._tells_ends = True
+        self._stopping = self.stands_by = False
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._workers_max)]
         self._keepers = [*self._wakeups.start(), asyncio.create_task(self._call_up())]
 

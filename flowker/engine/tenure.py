@@ -117,11 +117,11 @@ class Tenure:
                 await self.release()
 
     async def _take_over(self) -> None:
-        """Try until this process drives the store."""
+        """Try until this process drives the store. One that is about to stop leaves it to others."""
         told = ""
         while True:
             try:
-                if await self._acquire() and await self._begin():
+                if not self._engine.drains and await self._acquire() and await self._begin():
                     log.warning("this process drives the store now")
                     return
                 told = ""
@@ -136,10 +136,10 @@ class Tenure:
             await self._clock.sleep(TRY_S)
 
     async def _begin(self) -> bool:
-        """Start the engine on the lock that was just taken; False when it was lost before that."""
+        """Start the engine on the lock that was just taken; False when it was lost, or a stop began, before that."""
         await self._clock.sleep(HANDOVER_S)
         await _in_thread(self._prepare)
-        if self._watch is None or self._watch.lost.is_set():
+        if self._watch is None or self._watch.lost.is_set() or self._engine.drains:
             return False
         await self._engine.start()
         return True

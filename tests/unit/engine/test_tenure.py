@@ -220,6 +220,42 @@ async def test_a_lock_that_is_lost_before_it_is_used_is_not_used(
     assert second is not first
 
 
+async def test_one_that_is_about_to_stop_takes_nothing_over(bench: "Bench", candidate: Candidate) -> None:
+    """It would be ready again, for the seconds that it has left."""
+    lock = EngineLock(candidate.url)
+    lock.acquire()
+    async with started(candidate):
+        candidate.engine.drains = True
+        candidate.engine.stop_waiting()
+        lock.release()
+        asked = len(bench.clock.asked)
+        await turn_until(bench, lambda: len(bench.clock.asked) >= asked + 3)
+        states = candidate.engine.alive, candidate.engine.drains, candidate.prepared
+        is_free = lock.acquire()
+
+    lock.release()
+    assert states == (False, True, 0)
+    assert is_free
+
+
+async def test_a_stop_that_begins_during_a_handover_ends_it(bench: "Bench", candidate: Candidate) -> None:
+    """The lock that was just taken is given back."""
+    lock = EngineLock(candidate.url)
+    lock.acquire()
+    async with started(candidate):
+        lock.release()
+        bench.clock.turn(TRY_S)
+        await bench.eventually(lambda: candidate.tenure._watch is not None)
+        candidate.engine.drains = True
+        await turn_until(bench, lambda: candidate.tenure._watch is None)
+        states = candidate.engine.alive, candidate.engine.drains
+        is_free = lock.acquire()
+
+    lock.release()
+    assert states == (False, True)
+    assert is_free
+
+
 async def test_a_stop_ends_at_once_when_the_lock_is_lost_meanwhile(
     bench: "Bench", candidate: Candidate, draw: "Draw", serve: Serve, postgresql_server: PostgresqlServer
 ) -> None:
