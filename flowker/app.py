@@ -102,10 +102,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
     vault = open_vault(settings)
     definitions = Definitions(store, vault)
     lock = EngineLock(settings.database_url)
+    # What was accepted is finished, whatever else is asked for; requests can be refused for lack of room.
+    owing = store.owing()
     engine = EmbeddedEngine(
-        store.owing(),
-        definitions,
-        Steps(store, vault, caller, clock, breakers, tallies),
+        owing,
+        definitions.owing(),
+        Steps(owing, vault, caller, clock, breakers, tallies),
         clock,
         tallies,
         workers=settings.workers,

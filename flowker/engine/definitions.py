@@ -1,9 +1,10 @@
 """Compiled definitions by revision: a revision never changes, so what was compiled once is kept."""
 
 import asyncio
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from flowker.domain.calls import ExecutorCall
 from flowker.domain.checks import STRICT, Checks
@@ -80,6 +81,12 @@ class Definitions:
         self._store = store
         self._vault = vault
         self._kept: OrderedDict[tuple[str, int], Definition] = OrderedDict()
+
+    def owing(self) -> Self:
+        """The same definitions, kept together with these, for who must not be refused: see `Store.owing`."""
+        twin = copy.copy(self)
+        twin._store = self._store.owing()  # noqa: SLF001 - it is a copy of our own
+        return twin
 
     async def get(self, workflow_id: str, revision: int) -> Definition:
         """The definition of a revision; raises WorkflowNotFound or BrokenDefinition."""

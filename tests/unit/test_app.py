@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from flowker import app
 from flowker.app import Service, StoreInUse, bind, build, check_document, document_path
 from flowker.operations import health, workflows
 from flowker.settings import InvalidSettings, Settings, load_settings
+from flowker.storage import database
 from flowker.storage.database import Connection, DatabaseUnusable, EngineLock
 from flowker.storage.keys import KeysUnusable
 
@@ -144,6 +145,47 @@ class TestStarting:
         lock = EngineLock(settings.database_url)
         assert lock.acquire()
         lock.release()
+
+
+class TestEngine:
+    async def test_what_was_accepted_is_finished_while_there_is_no_room_for_reads(
+        self, make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The engine reads an execution, its definition and its configuration; whoever else asks is refused."""
+        settings = make_settings()
+        http = {"name": "far", "providerId": "http", "config": {"base_url": "https://192.0.2.1"}}
+        call = {"executorId": "http.request", "method": "GET", "path": "/x"}
+        async with running(build(settings)) as client:
+            configured = await client.post("/v1/provider-configurations", json=http)
+            call["providerConfigId"] = configured.json()["id"]
+            nodes = [
+                {"id": "t", "type": "trigger", "data": {"path": "p"}},
+                {"id": "d", "type": "action", "data": {"action": "delay", "seconds": 1}},
+                {"id": "c", "type": "executor", "data": call},
+            ]
+            edges = [{"id": "a", "source": "t", "target": "d"}, {"id": "b", "source": "d", "target": "c"}]
+            created = await client.post("/v1/workflows", json={"name": "w", "nodes": nodes, "edges": edges})
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            delivered = await client.post("/v1/webhooks/p", json={})
+        before = _execution(tmp_path / "flowker.db")
+        monkeypatch.setattr(database, "READ_QUEUE_MAX", 0)
+
+        async with running(build(settings)) as client:
+            refused = await client.get("/v1/workflows")
+            async with asyncio.timeout(30):
+                while _execution(tmp_path / "flowker.db")[0] == "running":  # noqa: ASYNC110 - nobody else may read
+                    await asyncio.sleep(0.05)
+
+        status, error = _execution(tmp_path / "flowker.db")
+        assert delivered.status_code == 201
+        assert (before, refused.status_code) == (("running", None), 500)
+        assert (status, error) == ("failed", "FLK-0504: node c failed: address not allowed")
+
+
+def _execution(path: Path) -> Any:
+    """Status and error of the only one."""
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute("SELECT status, error_message FROM executions").fetchone()
 
 
 class TestStopping:

@@ -16,7 +16,7 @@ from flowker.engine.definitions import (
     compile_aside,
 )
 from flowker.storage import workflows
-from flowker.storage.database import Connection
+from flowker.storage.database import Connection, Store
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Bench, Draw
@@ -72,6 +72,22 @@ async def test_the_definitions_that_were_used_last_are_kept(
     await kept.get(third, 1)
     with pytest.raises(InternalError):
         await kept.get(second, 1)
+
+
+async def test_who_keeps_promises_is_not_refused_for_lack_of_room(bench: "Bench", draw: "Draw") -> None:
+    """Whoever only asks is; what one of them has compiled the other one has, too."""
+    workflow_id = await bench.save([draw.trigger], [])
+    full = Store(bench.url, queue_max=0)
+    await full.start()
+    kept = Definitions(full, bench.vault)
+
+    with pytest.raises(InternalError):
+        await kept.get(workflow_id, 1)
+    owed = await kept.owing().get(workflow_id, 1)
+    asked = await kept.get(workflow_id, 1)
+
+    await full.stop()
+    assert asked is owed
 
 
 async def test_compiling_refuses_what_is_wrong(draw: "Draw") -> None:
