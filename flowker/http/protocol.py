@@ -68,6 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_deaf = False
         self._last_words: bytes | None = None
         self._ends_at: float | None = None
+        self._closes = False
 
     # What the transport tells.
 
@@ -148,13 +149,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._awaits = None
         if self.cycle.response_complete:
-            self._since = self.loop.time()
+            # It was answered before its body had come. What uvicorn did after the answer ended with these bytes.
+            self._be_idle()
 
     # What uvicorn asks for.
 
     def shutdown(self) -> None:
         """Close what waits for nothing; a request that is arriving is answered first."""
         self.drain()
+        self._closes = True
         is_arriving = self._awaits == "body" or (self._awaits == "head" and bool(self._head))
         if not is_arriving and not self._is_answering():
             self.transport.close()
@@ -298,6 +301,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += 0 if self._begins_here else len(data)
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(InvalidRequest("The request has too large headers."), "malformed")
+
+    def _be_idle(self) -> None:
+        """Wait for another request, for so long as any connection does, unless nothing more is wanted."""
+        self._since = self.loop.time()
+        if self._closes:
+            self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _is_answering(self) -> bool:
         cycle = self._answering

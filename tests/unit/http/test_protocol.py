@@ -17,6 +17,7 @@ from flowker.http.connections import Connections, Limits
 from flowker.http.protocol import HEAD_BYTES_MAX, PIPELINED_MAX, BoundedProtocol, connections_of
 
 PATIENCE_S = 10.0
+IDLE_S = 1
 GET = b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 POST = b"POST /here HTTP/1.1\r\nHost: x\r\n"
@@ -103,6 +104,7 @@ def app() -> App:
 @pytest.fixture
 async def server(app: App) -> AsyncIterator[_Server]:
     options = {"http": _Hurried, "loop": "none", "ws": "none", "lifespan": "off", "log_config": None}
+    options["timeout_keep_alive"] = IDLE_S
     config = uvicorn.Config(app, port=0, access_log=False, limit_concurrency=3, **options)  # type: ignore[arg-type]
     server = _Server(config)
     running = asyncio.create_task(server.serve())
@@ -355,6 +357,23 @@ async def test_the_rest_of_a_refused_body_is_skipped_up_to_a_bound(app: App, con
     assert app.asked == ["/unread"]
 
 
+async def test_a_connection_is_idle_after_a_body_that_came_behind_its_answer(connect: Connect) -> None:
+    """Like any other it is closed after a while, and takes requests until then."""
+    idle, busy = await connect(), await connect()
+    answers = []
+    for client in (idle, busy):
+        await client.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        answers.append(await client.read_answer())
+        await client.send(b"x" * 10)
+
+    await busy.send(GET)
+    received = await busy.read()
+
+    assert [statuses(answer) for answer in answers] == [[200], [200]]
+    assert statuses(received) == [200]
+    assert await idle.read() == b""
+
+
 async def test_a_client_that_does_not_read_its_answer_is_cut(app: App, server: _Server, connect: Connect) -> None:
     """What nobody reads is not kept."""
     app.answer = b"x" * 30_000_000
@@ -438,6 +457,26 @@ async def test_a_server_that_closes_closes_who_is_idle_and_lets_a_request_arrive
 
     assert nothing == b""
     assert [statuses(await client.read()) for client in (in_head, in_body)] == [[200], [200]]
+
+
+async def test_a_server_that_closes_lets_a_body_arrive_that_was_answered_before(
+    server: _Server, connect: Connect
+) -> None:
+    """Then nothing more is wanted of its client."""
+    client = await connect()
+    await client.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+    answer = await client.read_answer()
+    [connection] = server.server_state.connections
+    assert isinstance(connection, BoundedProtocol)
+    connection.timeout_keep_alive = 600
+
+    connection.shutdown()
+    is_open = not connection.transport.is_closing()
+    await client.send(b"x" * 10)
+
+    assert statuses(answer) == [200]
+    assert is_open
+    assert await client.read() == b""
 
 
 class _Idle:
