@@ -197,12 +197,15 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
         elif self.transport.is_closing():
             self._allow(self.transport.get_write_buffer_size())
-        elif self.flow.read_paused:
-            # It may not send now, so this is no time of the client's.
+        elif self._holds_up_client():
             self._since += now - self._looked_at
         elif not self._is_deaf and self._awaits is not None and now - self._since > self._allowed_s():
             self._time_out()
         self._looked_at = now
+
+    def _holds_up_client(self) -> bool:
+        """Whether the client may not send, or was not asked to yet, so that this is no time of its own."""
+        return self.flow.read_paused or (self._awaits == "body" and self.cycle.waiting_for_100_continue)
 
     def _allowed_s(self) -> float:
         limits = self.limits

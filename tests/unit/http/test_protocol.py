@@ -47,6 +47,7 @@ class App:
     """Reads a body and tells what it was asked; what it may not answer yet waits."""
 
     asked: list[str] = field(default_factory=list)
+    may_read: asyncio.Event = field(default_factory=asyncio.Event)
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     abandoned: int = 0
     answer: bytes = b"{}"
@@ -54,6 +55,7 @@ class App:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.asked.append(scope["path"])
+        await self.may_read.wait()
         if scope["path"] != "/unread":
             message = await receive()
             while message.get("more_body"):
@@ -97,6 +99,7 @@ Connect = Callable[[], Awaitable[Client]]
 @pytest.fixture
 def app() -> App:
     made = App()
+    made.may_read.set()
     made.may_answer.set()
     return made
 
@@ -110,6 +113,7 @@ async def server(app: App) -> AsyncIterator[_Server]:
     running = asyncio.create_task(server.serve())
     await server.listening.wait()
     yield server
+    app.may_read.set()
     app.may_answer.set()
     server.should_exit = True
     await running
@@ -183,6 +187,23 @@ async def test_a_body_that_takes_too_long_is_answered_with_408(app: App, connect
     assert statuses(received) == [408]
     assert refusal(received)["code"] == "FLK-0408"
     assert app.abandoned == 1
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_has_time(app: App, connect: Connect) -> None:
+    """Until it is asked: then its time begins."""
+    app.may_read.clear()
+    quick, slow = await connect(), await connect()
+    for client in (quick, slow):
+        await client.send(POST + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    await asyncio.sleep(3 * _Hurried.limits.body_s)
+
+    app.may_read.set()
+    asked = [await client.read_answer() for client in (quick, slow)]
+    await quick.send(b"{}")
+    received = [await client.read() for client in (quick, slow)]
+
+    assert [statuses(answer) for answer in asked] == [[100], [100]]
+    assert [statuses(answer) for answer in received] == [[200], [408]]
 
 
 async def test_a_body_whose_answer_was_given_already_is_only_cut(connect: Connect) -> None:
