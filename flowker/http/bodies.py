@@ -2,7 +2,7 @@
 
 A text of 1 MB can become a value of 30 MB (small numbers with a point), and its sender pays nothing for that. So a
 large body waits where it is, with its sender, until there is room for it; one that waits too long is refused. Small
-bodies, which are nearly all, wait for nobody.
+bodies, which are nearly all, wait for nobody, and every body is a small one until more of it has come.
 """
 
 import asyncio
@@ -114,12 +114,26 @@ class Hold:
 async def read_bytes(
     receive: Receive, headers: Mapping[bytes, bytes], too_large: type[FlowkerError], hold: Hold
 ) -> bytes:
-    """The body as it comes from the connection, which is not asked for more than there is room for."""
+    """The body as it comes from the connection, which is not asked for more than there is room for.
+
+    Room is taken when more than a small body has come: to announce a large one costs its sender nothing.
+    """
     announced = _announced_bytes(headers)
     if announced > BODY_BYTES_MAX:
         raise too_large
-    await hold.for_text(announced)
-    return await _receive_bytes(receive, too_large, hold)
+    data, more = await _receive(receive)
+    if not more and len(data) <= SMALL_BYTES_MAX:
+        return data
+    chunks = bytearray(data)
+    while True:
+        if len(chunks) > BODY_BYTES_MAX:
+            raise too_large
+        if len(chunks) > SMALL_BYTES_MAX:
+            await hold.for_text(announced or BODY_BYTES_MAX)
+        if not more:
+            return bytes(chunks)
+        data, more = await _receive(receive)
+        chunks += data
 
 
 def _announced_bytes(headers: Mapping[bytes, bytes]) -> int:
@@ -127,26 +141,6 @@ def _announced_bytes(headers: Mapping[bytes, bytes]) -> int:
     announced = headers.get(b"content-length", b"")
     # int() refuses texts that are much longer than any length, be it by zeros.
     return int(announced.lstrip(b"0")[:13] or b"0") if announced.isdigit() else 0
-
-
-async def _receive_bytes(receive: Receive, too_large: type[FlowkerError], hold: Hold) -> bytes:
-    data, more = await _receive(receive)
-    if not more:
-        if len(data) > BODY_BYTES_MAX:
-            raise too_large
-        return data
-    chunks = bytearray(data)
-    while more:
-        if len(chunks) > BODY_BYTES_MAX:
-            raise too_large
-        if len(chunks) > SMALL_BYTES_MAX:
-            # Nothing has announced how large it becomes.
-            await hold.for_text(BODY_BYTES_MAX)
-        data, more = await _receive(receive)
-        chunks += data
-    if len(chunks) > BODY_BYTES_MAX:
-        raise too_large
-    return bytes(chunks)
 
 
 async def _receive(receive: Receive) -> tuple[bytes, bool]:

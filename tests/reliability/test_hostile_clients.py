@@ -12,6 +12,7 @@ import pytest
 
 from tests.reliability.conftest import Api, ServiceProcess, read_rows
 from tests.reliability.hostile import (
+    BODY_BYTES_MAX,
     KEY,
     LARGE_BODIES,
     Reply,
@@ -27,6 +28,10 @@ MALFORMED = int(os.environ.get("FLOWKER_TEST_MALFORMED_REQUESTS", "300"))
 
 PEAK_BYTES_MAX = 400 * 2**20
 P99_MS_MAX = 250.0
+
+LARGE_BESIDE = 4
+LARGE_WITHIN_S = 5.0
+"""Half of what slow clients may take: who waited for their room would come after them."""
 
 WORKFLOW = {
     "name": "hostile",
@@ -110,11 +115,14 @@ async def test_large_bodies_of_the_worst_kinds_hold_nobody_up(attacked: Attacked
 @pytest.mark.quiet
 @pytest.mark.row("slow headers and slow bodies")
 async def test_clients_that_take_their_time_are_cut(attacked: Attacked, record_property: Record) -> None:
-    """A byte now and again does not keep a connection: 10 s for the headers, 10 s and its share for the body."""
+    """A byte now and again does not keep a connection: 10 s for the headers, 10 s and its share for the body.
+
+    Nor does it keep room: large bodies that others send meanwhile are taken.
+    """
     url, share = attacked.service.url, CONNECTIONS // 4
     sent = [
         head(1000)[:60],
-        head(1000) + b"{",
+        head(BODY_BYTES_MAX) + b"{",
         head().replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"5;",
         b"",
     ]
@@ -122,12 +130,15 @@ async def test_clients_that_take_their_time_are_cut(attacked: Attacked, record_p
 
     with attacked.steady.delivering():
         began = time.monotonic()
-        found = await asyncio.gather(
+        slow = asyncio.gather(
             *[exchange(url, data, drip=drip) for data, drip in zip(sent, drips, strict=True) for _ in range(share)]
         )
+        large_s = await deliver_large(url)
+        found = await slow
         took_s = time.monotonic() - began
 
     record_property("closed within, s", round(took_s, 1))
+    record_property("longest of a large body beside them, s", round(max(large_s), 1))
     assert [statuses_of(found[i * share : (i + 1) * share]) for i in range(4)] == [
         {(408,): share},
         {(408,): share},
@@ -136,7 +147,8 @@ async def test_clients_that_take_their_time_are_cut(attacked: Attacked, record_p
     ]
     for [reply] in found[: 3 * share]:
         assert_in_the_one_shape(reply)
-    attacked.assert_unharmed(0, record_property)
+    assert max(large_s) < LARGE_WITHIN_S
+    attacked.assert_unharmed(len(large_s), record_property)
 
 
 @pytest.mark.quiet
@@ -166,6 +178,19 @@ async def test_what_is_no_request_starts_nothing(attacked: Attacked, record_prop
     record_property("malformed", MALFORMED)
     record_property("answered with 4xx", answered)
     attacked.assert_unharmed(0, record_property)
+
+
+async def deliver_large(url: str) -> list[float]:
+    """How long large bodies take, one each second."""
+    body = LARGE_BODIES["ordinary"]
+    taken_s = []
+    for _ in range(LARGE_BESIDE):
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        [reply] = await exchange(url, head(len(body)) + body)
+        taken_s.append(time.monotonic() - began)
+        assert reply.status == 201, reply
+    return taken_s
 
 
 def statuses_of(found: list[list[Reply]]) -> Counter[tuple[int, ...]]:

@@ -92,22 +92,44 @@ async def test_what_is_held_is_given_back_once() -> None:
         await Hold(bodies).for_text(LARGE)
 
 
-async def test_a_large_body_is_not_asked_for_before_there_is_room(connect: Callable[..., Any]) -> None:
+async def test_the_rest_of_a_large_body_is_not_asked_for_before_there_is_room(connect: Callable[..., Any]) -> None:
     """It waits where it is, and its sender with it."""
-    bodies = Bodies(text_bytes_max=LARGE, wait_s=10)
+    bodies = Bodies(text_bytes_max=2 * LARGE, wait_s=10)
     first, second = Hold(bodies), Hold(bodies)
     await first.for_text(LARGE)
-    connection = connect([b"x" * LARGE])
+    connection = connect([b"x" * 10, b"x" * SMALL_BYTES_MAX, b"x" * (LARGE - 10)])
 
     reading = asyncio.create_task(
-        read_bytes(connection.receive, {b"content-length": b"%d" % LARGE}, InputTooLarge, second)
+        read_bytes(connection.receive, {b"content-length": b"%d" % (2 * LARGE)}, InputTooLarge, second)
     )
     await settled()
     asked = connection.received
     first.release()
 
-    assert asked == 0
-    assert len(await reading) == LARGE
+    assert asked == 2
+    assert len(await reading) == 2 * LARGE - 1
+
+
+async def test_who_only_announces_a_large_body_takes_no_room(connect: Callable[..., Any]) -> None:
+    """However many there are of them: they hold nothing, so they keep nobody waiting."""
+    bodies = Bodies(text_bytes_max=BODY_BYTES_MAX, wait_s=0.01)
+    announced = {b"content-length": b"%d" % BODY_BYTES_MAX}
+    asked = asyncio.Event()
+
+    async def send_nothing_more() -> Any:
+        if asked.is_set():
+            await asyncio.Event().wait()
+        asked.set()
+        return {"type": "http.request", "body": b"x" * SMALL_BYTES_MAX, "more_body": True}
+
+    idle = asyncio.create_task(read_bytes(send_nothing_more, announced, InputTooLarge, Hold(bodies)))
+    await asked.wait()
+    await settled()
+    read = await read_bytes(connect([b"x" * BODY_BYTES_MAX]).receive, announced, InputTooLarge, Hold(bodies))
+
+    idle.cancel()
+    await asyncio.gather(idle, return_exceptions=True)
+    assert len(read) == BODY_BYTES_MAX
 
 
 async def test_a_body_of_unknown_length_needs_room_for_the_largest_once_it_is_large(
