@@ -4,6 +4,7 @@ It bounds what uvicorn does not, answers every exception in the one error shape,
 log has per request.
 """
 
+import asyncio
 from time import perf_counter
 from urllib.parse import unquote_to_bytes
 
@@ -45,6 +46,8 @@ class Edge:
                 raise
             _log.exception("request failed", operation=scope.get(OPERATION))
             await self._refuse(InternalError(BUG), scope, send)
+        except asyncio.CancelledError:
+            await self._cut_short(scope, send)
         if UNTOLD in scope:
             return
         _log.info(
@@ -61,6 +64,15 @@ class Edge:
             await send({"type": "websocket.close", "code": 1000})
         else:
             await self._app(scope, receive, send)
+
+    async def _cut_short(self, scope: Scope, send: Send) -> None:
+        """A server that stops waits no longer: say so, unless an answer is on its way already.
+
+        To raise would tell nobody but uvicorn, which takes it for a bug: it logs a traceback, and answers in another
+        shape.
+        """
+        if STATUS not in scope:
+            await self._refuse(InternalError(headers={"Retry-After": "1"}), scope, send)
 
     async def _refuse(self, error: FlowkerError, scope: Scope, send: Send) -> None:
         reply = render(error)

@@ -114,14 +114,42 @@ async def test_a_refusal_of_an_operation_keeps_its_headers(serve: Serve, ask: As
     assert answer.json()["message"] == InternalError.message
 
 
-async def test_cancellation_passes(serve: Serve, ask: Ask) -> None:
-    """A server that stops must be able to."""
+async def test_a_request_that_a_stop_cuts_short_is_told_to_come_again(serve: Serve, ask: Ask) -> None:
+    """In the one shape, and without a story: there is no bug."""
+    begun = asyncio.Event()
 
     async def get_version() -> Any:
-        raise asyncio.CancelledError
+        begun.set()
+        await asyncio.Event().wait()
 
-    with pytest.raises(asyncio.CancelledError):
-        await ask(serve(getVersion=get_version), "GET", "/version")
+    with capture_logs() as logs:
+        asking = asyncio.ensure_future(ask(serve(getVersion=get_version), "GET", "/version"))
+        await begun.wait()
+        asking.cancel()
+        answer = await asking
+
+    assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (500, "FLK-9999", "1")
+    assert [(line["event"], line["status"]) for line in logs] == [("request answered", 500)]
+
+
+async def test_an_answer_that_a_stop_cuts_short_is_not_begun_again(scope: MakeScope, connect: Connect) -> None:
+    """Its client does not read it; the server closes the connection."""
+    begun = asyncio.Event()
+
+    async def app(scope: Any, _: Any, send: Any) -> None:
+        scope["flowker.status"] = 200
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.set()
+        await asyncio.Event().wait()
+
+    connection = connect([b""])
+    answering = asyncio.ensure_future(Edge(app)(scope("GET", "/"), connection.receive, connection.send))
+    await begun.wait()
+
+    answering.cancel()
+    await answering
+
+    assert len(connection.sent) == 1
 
 
 async def test_one_line_is_logged_for_each_request(serve: Serve, ask: Ask) -> None:
