@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import structlog
 import yaml
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -68,6 +69,13 @@ LOCK_WAIT_S = 10.0
 
 STAND_BY_AFTER_S = 1.0
 """The same where the start then stands by, instead of giving up."""
+
+
+LAST_S = 1.0
+"""What is left for the store at least when the engine has taken all of the grace time. One that works needs much less
+to write what waits for it: more than it writes in 150 ms is not accepted."""
+
+log = structlog.get_logger(__name__)
 
 
 class StoreInUse(Exception):
@@ -134,7 +142,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Service:
         version=settings.version,
         started_at=time.monotonic(),
     )
-    life = _Life(lock, tenure, store, caller, refusals)
+    life = _Life(lock, tenure, store, caller, refusals, settings.shutdown_grace_seconds)
     asgi = build_asgi(
         shipped_document(),
         bind(context, OPERATION_MODULES),
@@ -155,6 +163,7 @@ class _Life:
     store: Store
     caller: Caller
     refusals: Refusals
+    grace_s: float
 
     async def start(self) -> None:
         may_be_lost = self.lock.may_be_lost
@@ -166,11 +175,18 @@ class _Life:
         await self.refusals.start()
 
     async def stop(self, grace_s: float | None = None) -> None:
+        """All within the grace time. What comes after the engine has a moment at least, and no more if it is over."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + (self.grace_s if grace_s is None else grace_s)
         await self.tenure.stop(grace_s)
-        await self.refusals.stop()
+        ends_at = max(ends_at, loop.time() + LAST_S)
+        await self.refusals.stop(ends_at - loop.time())
         await self.caller.stop()
-        await self.store.stop()
-        await self.tenure.release()
+        # Who may still write keeps the lock, which then ends with the process.
+        if await self.store.stop(max(0.0, ends_at - loop.time())):
+            await self.tenure.release(max(0.0, ends_at - loop.time()))
+        else:
+            log.error("stopped without the store: it does not answer")
 
     @asynccontextmanager
     async def span(self, _: Any) -> AsyncIterator[None]:

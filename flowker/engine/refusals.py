@@ -4,7 +4,7 @@ Whoever sends deliveries with a wrong token or signature must not be able to fil
 a workflow is written at once, and what follows is counted and written as one event each `INTERVAL_S`. Noting a
 refusal is a change of a few numbers in memory: it never waits for the store, and never fails. A task writes.
 
-A crash loses the counts of the interval it happens in; a stop writes them.
+A crash loses the counts of the interval it happens in; a stop writes them, if the store answers.
 """
 
 import asyncio
@@ -66,11 +66,16 @@ class Refusals:
     async def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep())
 
-    async def stop(self) -> None:
-        """Write what was counted and not yet written."""
+    async def stop(self, within_s: float | None = None) -> None:
+        """Write what was counted and not yet written, unless the store takes longer than this to do so."""
         self._stopping.set()
-        if self._keeper is not None:
-            await self._keeper
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        try:
+            await asyncio.wait_for(keeper, within_s)
+        except TimeoutError:
+            log.error("refused deliveries not audited", reason="the store does not answer")  # noqa: TRY400 - no bug
 
     def note(self, refusal: Refusal) -> None:
         """Count a refusal. Raises nothing and waits for nothing: a caller is being answered."""

@@ -13,6 +13,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -89,11 +91,15 @@ class Tenure:
             lost.cancel()
         await stopping
 
-    async def release(self) -> None:
-        """Make room for another process; the last thing that this one does with the store."""
+    async def release(self, within_s: float | None = None) -> None:
+        """Make room for another process; the last thing that this one does with the store.
+
+        If a server takes longer than this to answer, the lock ends with the process.
+        """
         self._holds = False
         if self._watch is not None:
-            await self._watch.end()
+            if not await self._watch.end(within_s):
+                return
             self._watch = None
         self._lock.release()
 
@@ -156,14 +162,18 @@ class _Watch:
         self._thread = threading.Thread(target=self._run, name="flowker-lock", daemon=True)
         self._thread.start()
 
-    async def end(self) -> None:
+    async def end(self, within_s: float | None = None) -> bool:
+        """Whether the thread ended in this time."""
         self._ended.set()
-        await _in_thread(self._thread.join)
+        await _in_thread(partial(self._thread.join, within_s))
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._ended.is_set():
             if not self._lock.keep(SIGN_OF_LIFE_S):
-                self._loop.call_soon_threadsafe(self.lost.set)
+                # A loop that was closed has nobody any more who wants to know.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self.lost.set)
                 return
 
 

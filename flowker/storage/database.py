@@ -9,6 +9,7 @@ How databases differ is known to `sqlite` and `postgresql` and chosen here, by t
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -96,12 +97,19 @@ class Store:
         self._writer.start()
         self._readers.start()
 
-    async def stop(self) -> None:
-        """Finish what was accepted, then close."""
-        await asyncio.to_thread(self._writer.stop)
-        await asyncio.to_thread(self._readers.stop)
+    async def stop(self, within_s: float | None = None) -> bool:
+        """Finish what was accepted, then close; False if that takes longer, and nothing is closed yet.
+
+        What a database does not answer in this time is left to threads that do not keep the process from ending.
+        """
+        ends_at = None if within_s is None else time.monotonic() + within_s
+        written = await asyncio.to_thread(self._writer.stop, within_s)
+        left_s = None if ends_at is None else max(0.0, ends_at - time.monotonic())
+        if not await asyncio.to_thread(self._readers.stop, left_s) or not written:
+            return False
         self._writer_engine.dispose()
         self._reader_engine.dispose()
+        return True
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query on a snapshot of the store."""

@@ -15,7 +15,17 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flowker.storage.links import Link
-from flowker.storage.requests import HOPELESS_S, Failure, Outcome, Request, failure, settle, take_waiting, unavailable
+from flowker.storage.requests import (
+    HOPELESS_S,
+    Failure,
+    Outcome,
+    Request,
+    failure,
+    join,
+    settle,
+    take_waiting,
+    unavailable,
+)
 
 TOGETHER_MAX: Final = 16
 """A short list keeps a slow read from holding up many others."""
@@ -48,16 +58,17 @@ class Readers:
                 raise unavailable()
             self._queue.put(request)
 
-    def stop(self) -> None:
-        """Refuse what comes from now on, answer what was accepted, and end the threads."""
+    def stop(self, within_s: float | None = None) -> bool:
+        """Refuse what comes from now on, answer what was accepted, and end the threads.
+
+        False if that takes longer than this time: then they go on, until they have ended or the process does.
+        """
         with self._gate:
-            if not self._accepting:
-                return
-            self._accepting = False
-            for _ in self._threads:
-                self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
+            if self._accepting:
+                self._accepting = False
+                for _ in self._threads:
+                    self._queue.put(None)
+        return join(self._threads, within_s)
 
     def _run(self) -> None:
         link = Link(self._engine)

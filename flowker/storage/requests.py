@@ -6,6 +6,8 @@ hold SQL and values. The cause goes to the log, the caller gets an `InternalErro
 """
 
 import asyncio
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -91,6 +93,15 @@ def take_waiting(queue: "SimpleQueue[Request | None]") -> list[Request]:
             taken.append(request)
         queue.put(None)
     return taken
+
+
+def join(threads: Iterable[threading.Thread], within_s: float | None) -> bool:
+    """Wait until the threads have ended that were started, for this time at most; whether they have."""
+    ends_at = None if within_s is None else time.monotonic() + within_s
+    started = [thread for thread in threads if thread.ident is not None]
+    for thread in started:
+        thread.join(None if ends_at is None else max(0.0, ends_at - time.monotonic()))
+    return not any(thread.is_alive() for thread in started)
 
 
 def settle(outcomes: Iterable[tuple[Request, Outcome]]) -> None:

@@ -31,6 +31,7 @@ from flowker.storage.requests import (
     Outcome,
     Request,
     failure,
+    join,
     log_database_error,
     settle,
     take_waiting,
@@ -85,14 +86,16 @@ class Writer:
             self._queued_bytes = queued_bytes
             self._queue.put(request)
 
-    def stop(self) -> None:
-        """Refuse what comes from now on, write what was accepted, and end the thread."""
+    def stop(self, within_s: float | None = None) -> bool:
+        """Refuse what comes from now on, write what was accepted, and end the thread.
+
+        False if that takes longer than this time: then the thread goes on, until it has ended or the process does.
+        """
         with self._gate:
-            if not self._accepting:
-                return
-            self._accepting = False
-            self._queue.put(None)
-        self._thread.join()
+            if self._accepting:
+                self._accepting = False
+                self._queue.put(None)
+        return join([self._thread], within_s)
 
     def _run(self) -> None:
         running = True

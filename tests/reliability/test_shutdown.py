@@ -3,9 +3,12 @@
 import asyncio
 import itertools
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import httpx
@@ -17,6 +20,9 @@ from tests.reliability.test_calls import call, workflow
 
 DELAY_S = 0.5
 GRACE_S = 3.0
+SHORT_GRACE_S = 1.0
+"""With the slack it is less than the 5 s after which a store that is stuck lets go."""
+
 SLACK_S = 3.0
 """For the process to notice the signal, and to end, on a slow machine."""
 
@@ -101,6 +107,40 @@ async def test_a_stop_under_load_answers_everybody_and_loses_nothing(
     assert "Traceback" not in service.log()
 
 
+@pytest.mark.row("graceful shutdown")
+def test_a_stop_does_not_wait_for_a_store_that_is_stuck(
+    make_service: Callable[..., ServiceProcess],
+    provider: StubProvider,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Who waits for its commit hears that it may come again, and nothing of it is there."""
+    service = make_service(FLOWKER_SHUTDOWN_GRACE_SECONDS=str(SHORT_GRACE_S))
+    service.start()
+    with service.client() as client:
+        _make_workflows(Api(client), provider)
+
+    with closing(sqlite3.connect(service.database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(HELD) as senders:
+            sent = [senders.submit(_deliver_once, service.url) for _ in range(HELD)]
+            with service.client() as client:
+                while _waiting_acceptances(client) < HELD:
+                    time.sleep(0.02)
+            service.send(signal.SIGTERM)
+            sent_at_s = time.monotonic()
+            code = service.wait()
+            took_s = time.monotonic() - sent_at_s
+        answers = [each.result() for each in sent]
+
+    record_property("took with a stuck store, s", round(took_s, 2))
+    assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} == {(500, "1")}
+    assert {answer.json()["code"] for answer in answers} == {"FLK-9999"}
+    assert code == 0
+    assert took_s < SHORT_GRACE_S + SLACK_S
+    assert read_rows(service.database_url, "SELECT id FROM executions") == []
+    assert "Traceback" not in service.log()
+
+
 async def test_a_second_signal_ends_it_at_once(
     make_service: Callable[..., ServiceProcess], provider: StubProvider
 ) -> None:
@@ -130,6 +170,16 @@ def _make_workflows(api: Api, provider: StubProvider) -> None:
     output = {"id": "out", "type": "action", "data": {"actionType": "set_output", "output": {}}}
     api.activate(workflow("quick", [output], ("received", "out")))
     api.activate(workflow("held", [call("call", configuration, "/held")], ("received", "call")))
+
+
+def _deliver_once(url: str) -> httpx.Response:
+    return httpx.post(f"{url}/v1/webhooks/quick", json={}, headers={"X-API-Key": KEY}, timeout=30)
+
+
+def _waiting_acceptances(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    [told] = [line.split()[1] for line in lines if line.startswith("flowker_acceptances_waiting ")]
+    return float(told)
 
 
 async def _deliver(url: str, seen: Seen) -> None:

@@ -18,7 +18,7 @@ from flowker import app
 from flowker.app import Service, StoreInUse, bind, build, check_document, document_path
 from flowker.operations import health, workflows
 from flowker.settings import InvalidSettings, Settings, load_settings
-from flowker.storage import database
+from flowker.storage import database, sqlite
 from flowker.storage.database import Connection, DatabaseUnusable, EngineLock
 from flowker.storage.keys import KeysUnusable
 
@@ -189,6 +189,39 @@ def _execution(path: Path) -> Any:
 
 
 class TestStopping:
+    async def test_a_stop_does_not_wait_for_a_store_that_is_stuck(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """Longer than it may, whatever there is to write; the lock of the store is kept for who may still write."""
+        settings = make_settings()
+        service = build(settings)
+        lock = EngineLock(settings.database_url)
+        trigger = {"id": "t", "type": "trigger", "data": {"path": "p", "verify_token": "token"}}
+        workflow = {"name": "w", "nodes": [trigger], "edges": []}
+        await service.start()
+        transport = httpx.ASGITransport(service.asgi)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://flowker", headers={"X-API-Key": "k"}
+        ) as client:
+            created = await client.post("/v1/workflows", json=workflow)
+            await client.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
+            with closing(sqlite3.connect(tmp_path / "flowker.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                await client.post("/v1/webhooks/p")
+                waiting = asyncio.create_task(client.post("/v1/workflows", json=workflow | {"name": "v"}))
+                began = time.monotonic()
+                await service.stop(0.1)
+                took_s = time.monotonic() - began
+                is_free = lock.acquire()
+            answer = await waiting
+        await service.stop()
+
+        assert took_s < sqlite.BUSY_S / 2
+        assert not is_free
+        assert answer.status_code in {201, 500}
+        assert lock.acquire()
+        lock.release()
+
     async def test_refused_deliveries_that_were_only_counted_are_written(
         self, make_settings: MakeSettings, tmp_path: Path
     ) -> None:

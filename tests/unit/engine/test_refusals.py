@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -287,6 +288,31 @@ async def test_a_stop_does_not_wait_for_a_store_that_is_away(
         await counting.stop()
 
     assert [line["count"] for line in logs if line["event"] == "refused deliveries not audited"] == [1, 2]
+    assert await trail.read() == []
+
+
+async def test_a_stop_does_not_wait_for_a_store_that_is_stuck(
+    store: "MoodyStore", clock: "HandClock", trail: Trail
+) -> None:
+    """Longer than it may; the log says that something was lost."""
+    counting = Refusals(store, clock)
+    await counting.start()
+    entered, opened = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        entered.set()
+        opened.wait(PATIENCE_S)
+
+    held = asyncio.ensure_future(store.write(hold))
+    await asyncio.to_thread(entered.wait, PATIENCE_S)
+    counting.note(refused())
+
+    with capture_logs() as logs:
+        await counting.stop(0.05)
+    opened.set()
+    await held
+
+    assert [line["event"] for line in logs] == ["refused deliveries not audited"]
     assert await trail.read() == []
 
 

@@ -256,6 +256,22 @@ async def test_a_stop_that_begins_during_a_handover_ends_it(bench: "Bench", cand
     assert is_free
 
 
+async def test_who_may_not_wait_for_the_server_leaves_the_lock_to_the_end_of_the_process(
+    candidate: Candidate,
+) -> None:
+    """A thread may still be asking for a sign of life, and nobody can take its connection away."""
+    lock = EngineLock(candidate.url)
+    await candidate.tenure.take(0)
+
+    await candidate.tenure.release(0)
+    is_free = lock.acquire()
+    await candidate.tenure.release()
+
+    assert not is_free
+    assert lock.acquire()
+    lock.release()
+
+
 async def test_a_stop_ends_at_once_when_the_lock_is_lost_meanwhile(
     bench: "Bench", candidate: Candidate, draw: "Draw", serve: Serve, postgresql_server: PostgresqlServer
 ) -> None:

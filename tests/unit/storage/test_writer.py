@@ -471,6 +471,28 @@ async def test_a_stopped_writer_finishes_what_was_accepted(url: str) -> None:
         await store.write(put, "b")
 
 
+@pytest.mark.parametrize("kind", ["write", "read"])
+async def test_a_stop_waits_no_longer_than_it_may(url: str, kind: str) -> None:
+    """What is stuck is left as it is, and a stop that may wait longer ends it."""
+    store = Store(url, readers=1)
+    await store.start()
+    gate = Gate()
+    held = asyncio.ensure_future(store.write(gate.hold) if kind == "write" else store.read(gate.hold))
+    await gate.wait_until_held()
+    queued = asyncio.ensure_future(store.write(put, "a"))
+    await asyncio.sleep(0)
+
+    stopped_at_once = await store.stop(0.05)
+    gate.open()
+    stopped = await store.stop()
+
+    assert (stopped_at_once, stopped) == (False, True)
+    assert await queued == "a"
+    await held
+    with pytest.raises(InternalError):
+        await store.write(put, "b")
+
+
 async def test_each_turn_of_the_writer_shows(store: Store) -> None:
     """While a turn lasts, the heartbeat stands still."""
     gate = Gate()
