@@ -184,4 +184,5 @@ async def _in_thread(function: Callable[[], T]) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running])
+        running.exception()  # It is nobody's any more, so asyncio need not tell of it.
         raise

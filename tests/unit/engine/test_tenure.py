@@ -1,9 +1,11 @@
 """Who drives a store: one process at a time, for as long as it holds the lock."""
 
 import asyncio
+import gc
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
@@ -270,6 +272,33 @@ async def test_who_may_not_wait_for_the_server_leaves_the_lock_to_the_end_of_the
     assert not is_free
     assert lock.acquire()
     lock.release()
+
+
+async def test_an_attempt_that_fails_while_it_is_given_up_is_nobodys(bench: "Bench", candidate: Candidate) -> None:
+    """A stop waits for its end, and the log has no story of it."""
+    asked, told = threading.Event(), threading.Event()
+
+    class SlowLock(EngineLock):
+        def acquire(self) -> bool:
+            asked.set()
+            told.wait(30)
+            raise DatabaseUnusable("the server does not answer")
+
+    stories: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, story: stories.append(story))
+    tenure = Tenure(SlowLock(candidate.url), candidate.engine, candidate._prepare, bench.clock)
+    await tenure.start()
+    await asyncio.to_thread(asked.wait, 30)
+
+    stopping = asyncio.create_task(tenure.stop())
+    await asyncio.sleep(0)
+    told.set()
+    await stopping
+    await tenure.release()
+    del tenure, stopping
+    gc.collect()
+
+    assert stories == []
 
 
 async def test_a_stop_ends_at_once_when_the_lock_is_lost_meanwhile(
