@@ -31,7 +31,8 @@ asserted of every round."""
 P99_S = 0.5
 
 ACCEPTED_PART_MIN = 0.25
-"""Of the capacity: who refuses everything is quick, too."""
+"""Of the capacity: who refuses everything is quick, too. 44 to 84 % were seen; the capacity was measured before, and
+others may have the processors now."""
 
 CLOSED_CONNECTIONS = 64
 """So many are always let in, and fill a commit."""
