@@ -89,8 +89,8 @@ def append(connection: Connection, events: Sequence[AuditEvent]) -> None:
 
 
 def tail(connection: Connection) -> Tail:
-    row = _select_tail.run(connection, ()).one_or_none()
-    return Tail(0, GENESIS_HASH, "") if row is None else Tail(*row)
+    found = _select_tail.fetch(connection, ())
+    return Tail(*found[0]) if found else Tail(0, GENESIS_HASH, "")
 
 
 def get(connection: Connection, event_id: str) -> StoredAuditEvent:

@@ -203,14 +203,14 @@ def list_page(
 
 def _active_revisions(connection: Connection, workflow_ids: Iterable[str]) -> dict[str, int]:
     """The revision of each of these workflows that is active."""
-    return {row.id: row.revision for row in _select_active.run(connection, workflow_ids)}
+    return dict(_select_active.fetch(connection, workflow_ids))
 
 
 def _insert_unless_key_seen(connection: Connection, items: Sequence[Acceptance]) -> dict[str, Acceptance]:
     """Insert and return the executions, without those whose key was seen before (also in this batch)."""
     if _insert_execution.run_many(connection, [_execution_row(item) for item in items]) == len(items):
         return {item.execution_id: item for item in items}
-    ids = {row.id for row in _select_ids.run(connection, [item.execution_id for item in items])}
+    ids = {id_ for (id_,) in _select_ids.fetch(connection, [item.execution_id for item in items])}
     return {item.execution_id: item for item in items if item.execution_id in ids}
 
 
@@ -264,7 +264,7 @@ def _outcome(
 
 def _places(connection: Connection, execution_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
     """Of each execution its status and the sequence number that comes next."""
-    return {id_: (status, last + 1) for id_, status, last in _select_places.run(connection, execution_ids)}
+    return {id_: (status, last + 1) for id_, status, last in _select_places.fetch(connection, execution_ids)}
 
 
 def _take_place(places: dict[str, tuple[str, int]], item: Progress) -> bool:

@@ -1,14 +1,18 @@
 """Statements of the hot path: written with SQLAlchemy Core, compiled once per database, run by the driver.
 
-Core's own execution handles every row in Python twice before the driver sees it; with the few columns that are
-written here this costs more than SQLite does. So the text is compiled once, from the same Core expressions as every
-other statement and thus for whichever database the connection has, and rows go to the driver as they are.
+Core's own execution handles every row in Python twice before the driver sees it, and each result once more; with the
+few columns that are written here this costs more than SQLite does. So the text is compiled once, from the same Core
+expressions as every other statement and thus for whichever database the connection has, and rows go to the driver as
+they are, and come back so where that is asked for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import ClauseElement, Connection, CursorResult, Dialect, Row, Table, bindparam, insert
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -33,7 +37,16 @@ class Prepared:
             return 0
         text, positional = self._text(connection.dialect)
         parameters: Any = rows if positional else [self._named(row) for row in rows]
-        return connection.exec_driver_sql(text, parameters).rowcount
+        with _driven(connection) as cursor:
+            connection.dialect.do_executemany(cursor, text, parameters)
+            return cursor.rowcount
+
+    def fetch(self, connection: Connection, row: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What the statement finds, as the driver gives it."""
+        text, positional = self._text(connection.dialect)
+        with _driven(connection) as cursor:
+            connection.dialect.do_execute(cursor, text, tuple(row) if positional else self._named(row))
+            return list(cursor.fetchall())
 
     def _text(self, dialect: Dialect) -> tuple[str, bool]:
         known = self._compiled.get(dialect.name)
@@ -64,10 +77,13 @@ class PreparedForMany:
         self._by_size: dict[int, Prepared] = {}
 
     def run(self, connection: Connection, values: Iterable[Any]) -> Rows:
-        row = list(values)
-        size = 1 << (len(row) - 1).bit_length()
-        row += row[-1:] * (size - len(row))
-        return self._of_size(size).run(connection, row)
+        row = _filled(values)
+        return self._of_size(len(row)).run(connection, row)
+
+    def fetch(self, connection: Connection, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """What the statement finds, as the driver gives it."""
+        row = _filled(values)
+        return self._of_size(len(row)).fetch(connection, row)
 
     def _of_size(self, size: int) -> Prepared:
         known = self._by_size.get(size)
@@ -75,6 +91,29 @@ class PreparedForMany:
             names = [f"value_{number}" for number in range(size)]
             known = self._by_size[size] = Prepared(lambda _: self._build([bindparam(name) for name in names]), names)
         return known
+
+
+def _filled(values: Iterable[Any]) -> list[Any]:
+    row = list(values)
+    size = 1 << (len(row) - 1).bit_length()
+    return row + row[-1:] * (size - len(row))
+
+
+@contextmanager
+def _driven(connection: Connection) -> Iterator[DBAPICursor]:
+    """A cursor of the driver, whose errors are SQLAlchemy's as they are of every other statement."""
+    driver = connection.dialect.loaded_dbapi
+    raw = connection.connection
+    try:
+        with closing(raw.cursor()) as cursor:
+            yield cursor
+    except driver.Error as error:
+        is_lost = connection.dialect.is_disconnect(error, raw, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, driver.Error, hide_parameters=True, connection_invalidated=is_lost
+        ) from error
 
 
 def insert_into(table: Table) -> Prepared:

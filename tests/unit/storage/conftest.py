@@ -1,5 +1,6 @@
 """A real database for each test, of both kinds, and makers of what is stored in it."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -208,20 +209,21 @@ def read_plans(connection: Connection) -> Callable[..., list[str]]:
     """Runs a function on the connection and returns the query plan of each statement that it executed."""
 
     def read(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[str]:
-        statements: list[tuple[str, Any]] = []
-
-        def note(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
-            statements.append((statement, parameters[0] if many else parameters))
-
-        event.listen(connection, "before_cursor_execute", note)
+        statements: list[str] = []
+        raw: Any = connection.connection.dbapi_connection
+        raw.set_trace_callback(statements.append)
         with suppress(FlowkerError):
             function(connection, *args, **kwargs)
-        event.remove(connection, "before_cursor_execute", note)
-        return [_plan(connection, statement, parameters) for statement, parameters in statements]
+        raw.set_trace_callback(None)
+        return [_plan(connection, statement) for statement in statements if not _CONTROL.match(statement)]
 
     return read
 
 
-def _plan(connection: Connection, statement: str, parameters: Any) -> str:
-    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+_CONTROL = re.compile("BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|--")
+"""What has no plan: transactions, and the comments that SQLite makes of what a trigger does."""
+
+
+def _plan(connection: Connection, statement: str) -> str:
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")
     return "\n".join(row.detail for row in rows)

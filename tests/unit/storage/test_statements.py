@@ -1,10 +1,13 @@
 """Prepared statements: compiled from Core once, for whichever database the connection has."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from flowker.storage import executions
+from flowker.storage import database, executions
 from flowker.storage.statements import Prepared, PreparedForMany, insert_into
 from flowker.storage.tables import journal
 
@@ -20,6 +23,45 @@ def test_rows_are_written_in_the_order_of_the_columns(connection: Connection) ->
 def test_no_rows_are_no_statement(connection: Connection) -> None:
     """An executemany of nothing would be an error or a row of nulls."""
     assert insert_into(journal).run_many(connection, []) == 0
+
+
+def test_what_is_fetched_is_what_is_found(connection: Connection) -> None:
+    """As tuples of the driver, with one value or with many."""
+    insert_into(journal).run_many(connection, [(f"e{number}", 0, "k", "{}") for number in range(5)])
+    columns = select(journal.c.execution_id, journal.c.seq)
+    one = Prepared(lambda _: columns.where(journal.c.execution_id == bindparam("id")), ("id",))
+    many = PreparedForMany(lambda ids: columns.where(journal.c.execution_id.in_(ids)).order_by("execution_id"))
+
+    assert one.fetch(connection, ("e3",)) == [("e3", 0)]
+    assert one.fetch(connection, ("none",)) == []
+    assert many.fetch(connection, ["e4", "e0", "e1"]) == [("e0", 0), ("e1", 0), ("e4", 0)]
+
+
+def test_an_error_of_the_driver_is_that_of_every_other_statement(connection: Connection) -> None:
+    """By its kind, and without the values."""
+    rows = [("e", 0, "k", "a secret"), ("e", 0, "k", "{}")]
+
+    with pytest.raises(IntegrityError) as raised:
+        insert_into(journal).run_many(connection, rows)
+
+    assert not raised.value.connection_invalidated
+    assert isinstance(raised.value.orig, connection.dialect.loaded_dbapi.IntegrityError)
+    assert "a secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_connection_that_is_lost_is_known_to_be(url: str) -> None:
+    """Whoever has it takes a new one."""
+    engine = database._engine(url, read_only=False)
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.close()
+
+        with pytest.raises(OperationalError) as raised:
+            insert_into(journal).run_many(connection, [("e", 0, "k", "{}")])
+
+        assert raised.value.connection_invalidated
+        assert connection.invalidated
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
