@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 def format_timestamp(moment: datetime) -> str:
     """`2026-03-17T14:35:00.000000Z` for an aware datetime in UTC."""
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:

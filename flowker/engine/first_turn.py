@@ -47,7 +47,8 @@ def take_first_turn(
         live = Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, input_bytes)
         if live.is_heavy:
             return None
-        events = live.take_in((), now, clock.now)
+        # A trigger alone has nothing left to do.
+        events = [] if live.ended else live.take_in((), now, clock.now)
         progress = build_progress(
             live.id, plan.nodes, live.state, events, first_seq=1, now=format_timestamp(clock.now()), wake_at=None
         )

@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 class Edge:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        # As it is found for each line otherwise: with every request.
+        self._log = _log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +52,7 @@ class Edge:
             await self._cut_short(scope, send)
         if UNTOLD in scope:
             return
-        _log.info(
+        self._log.info(
             "request answered" if STATUS in scope else "request abandoned",
             method=scope["method"],
             operation=scope.get(OPERATION),

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 from starlette.types import Receive, Scope
@@ -35,6 +34,7 @@ class Request:
         self.key_fingerprint = key_fingerprint
         self._scope = scope
         self._receive = receive
+        self._headers: list[tuple[str, str]] | None = None
         self._headers_by_name = headers
         self._contract = contract
         self._hold = hold
@@ -42,11 +42,14 @@ class Request:
         self._body: Any = _UNREAD
         self._refusal: FlowkerError | None = None
 
-    @cached_property
+    @property
     def headers(self) -> list[tuple[str, str]]:
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._scope["headers"]]
+        if self._headers is None:
+            lines = self._scope["headers"]
+            self._headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines]
+        return self._headers
 
-    @cached_property
+    @property
     def query(self) -> list[tuple[str, str]]:
         return Query(self._scope["query_string"]).pairs
 
