@@ -8,7 +8,7 @@ operation documents it.
 import asyncio
 import re
 import socket
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httptools
 from uvicorn.config import Config
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from flowker.domain.errors import FlowkerError, InputTooLarge, InternalError, InvalidRequest, RequestTimeout
+from flowker.http.answers import AnswerTransport
 from flowker.http.bodies import BODY_BYTES_MAX
 from flowker.http.connections import CONNECTIONS_MAX, Connections, Limits, of_server
 from flowker.http.errors import render
@@ -133,6 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             raise self._refusal
         super().on_headers_complete()
+        self.cycle.transport = AnswerTransport(self.transport, self.cycle)
         if self._all.drains:
             self.cycle.keep_alive = False
         self._await("body")
@@ -163,6 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
+        cast("AnswerTransport", cast("RequestResponseCycle", self._answering).transport).flush()
         super().on_response_complete()
         self._since = self.loop.time() if self._awaits is None else self._since
         if self._is_deaf and not self._is_answering():
