@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 import uvicorn
+
+from tests.unit.http.servers import Server
 
 KEY = b"X-API-Key: good\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -15,27 +17,12 @@ JSON = b"Content-Type: application/json\r\n"
 Talk = Callable[..., Any]
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """The signals of this process are pytest's."""
-        yield
-
-
 @pytest.fixture
 async def port(serve: Callable[..., Any]) -> AsyncIterator[int]:
     config = uvicorn.Config(
         serve(), port=0, http="httptools", loop="none", ws="none", lifespan="on", log_config=None, access_log=False
     )
-    server = _Server(config)
+    server = Server(config)
     running = asyncio.create_task(server.serve())
     await server.listening.wait()
     yield server.servers[0].sockets[0].getsockname()[1]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from flowker.http.connections import Connections, Limits
 from flowker.http.protocol import HEAD_BYTES_MAX, PIPELINED_MAX, BoundedProtocol, connections_of
+from tests.unit.http.servers import Server
 
 PATIENCE_S = 10.0
 IDLE_S = 1
@@ -25,21 +26,6 @@ POST = b"POST /here HTTP/1.1\r\nHost: x\r\n"
 
 class _Hurried(BoundedProtocol):
     limits = Limits(head_s=0.3, body_s=0.3, bytes_per_s=100_000_000, close_s=0.2, look_every_s=0.02)
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """The signals of this process are pytest's."""
-        yield
 
 
 @dataclass
@@ -105,11 +91,11 @@ def app() -> App:
 
 
 @pytest.fixture
-async def server(app: App) -> AsyncIterator[_Server]:
+async def server(app: App) -> AsyncIterator[Server]:
     options = {"http": _Hurried, "loop": "none", "ws": "none", "lifespan": "off", "log_config": None}
     options["timeout_keep_alive"] = IDLE_S
     config = uvicorn.Config(app, port=0, access_log=False, limit_concurrency=3, **options)  # type: ignore[arg-type]
-    server = _Server(config)
+    server = Server(config)
     running = asyncio.create_task(server.serve())
     await server.listening.wait()
     yield server
@@ -120,7 +106,7 @@ async def server(app: App) -> AsyncIterator[_Server]:
 
 
 @pytest.fixture
-async def connect(server: _Server) -> AsyncIterator[Connect]:
+async def connect(server: Server) -> AsyncIterator[Connect]:
     clients: list[Client] = []
 
     async def connect() -> Client:
@@ -395,7 +381,7 @@ async def test_a_connection_is_idle_after_a_body_that_came_behind_its_answer(con
     assert await idle.read() == b""
 
 
-async def test_a_client_that_does_not_read_its_answer_is_cut(app: App, server: _Server, connect: Connect) -> None:
+async def test_a_client_that_does_not_read_its_answer_is_cut(app: App, server: Server, connect: Connect) -> None:
     """What nobody reads is not kept."""
     app.answer = b"x" * 30_000_000
     client = await connect()
@@ -442,7 +428,7 @@ async def test_cut_clients_are_one_line_in_the_log(connect: Connect) -> None:
 
 
 async def test_a_draining_server_answers_everybody_for_the_last_time(
-    app: App, server: _Server, connect: Connect
+    app: App, server: Server, connect: Connect
 ) -> None:
     """What is being answered, and what comes later: both hear that their connection ends."""
     app.may_answer.clear()
@@ -462,7 +448,7 @@ async def test_a_draining_server_answers_everybody_for_the_last_time(
 
 
 async def test_a_server_that_closes_closes_who_is_idle_and_lets_a_request_arrive(
-    app: App, server: _Server, connect: Connect
+    app: App, server: Server, connect: Connect
 ) -> None:
     """Half a head and half a body are requests already."""
     idle, in_head, in_body = await connect(), await connect(), await connect()
@@ -481,7 +467,7 @@ async def test_a_server_that_closes_closes_who_is_idle_and_lets_a_request_arrive
 
 
 async def test_a_server_that_closes_lets_a_body_arrive_that_was_answered_before(
-    server: _Server, connect: Connect
+    server: Server, connect: Connect
 ) -> None:
     """Then nothing more is wanted of its client."""
     client = await connect()
