@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from flowker.domain.errors import InternalError
 from flowker.storage import keys, migrations, postgresql, sqlite
 from flowker.storage.readers import Readers
-from flowker.storage.refusals import DatabaseUnusable, StoredUnreadable
+from flowker.storage.refusals import DatabaseUnusable, StoredUnreadable, UnknownRevision
 from flowker.storage.requests import Request, is_unreadable
 from flowker.storage.vault import Vault
 from flowker.storage.writer import Writer
@@ -214,7 +214,7 @@ def upgrade(url: str, vault: Vault | None = None) -> None:
         raise DatabaseUnusable(f"the database cannot be used: {error.orig}") from error
     except OSError as error:
         raise DatabaseUnusable(f"the database cannot be used: {error.strerror}") from error
-    except migrations.UnknownRevision as error:
+    except UnknownRevision as error:
         raise DatabaseUnusable("the database was made by a newer version") from error
     finally:
         engine.dispose()

@@ -7,3 +7,7 @@ class DatabaseUnusable(Exception):
 
 class StoredUnreadable(Exception):
     """Something that is stored is no text, or its page is broken: asking again does not help."""
+
+
+class UnknownRevision(Exception):
+    """The database is at a revision that this version does not have."""

@@ -17,9 +17,10 @@ from flowker.app import StoreInUse, open_vault
 from flowker.domain.errors import ChangedMeanwhile
 from flowker.rotation import rotate
 from flowker.settings import Settings, load_settings
-from flowker.storage import database, keys, migrations, workflows
+from flowker.storage import database, keys, workflows
 from flowker.storage import provider_configurations as provider_configurations_module
 from flowker.storage.database import EngineLock, Store, upgrade
+from flowker.storage.migrations import upgrading
 from flowker.storage.rotation import PAGE
 from flowker.storage.tables import audit_events, executor_configurations, provider_configurations
 from flowker.storage.vault import SecretUnreadable, Vault, make_key
@@ -247,7 +248,7 @@ def _make_first_schema(path: Path) -> None:
     """A database of the first version, with a secret in clear."""
     engine = database._engine(f"sqlite:///{path}", read_only=False, upgrading=True)
     with engine.begin() as connection:
-        config = migrations._config()
+        config = upgrading.make_config()
         config.attributes.update(connection=connection, vault=None)
         command.upgrade(config, "0001")
         row = ("p", "p", "", "tracer", '{"api_key":"canary"}', "active", "{}", NOON, NOON)

@@ -1,20 +1,16 @@
-"""The schema's history, and the way from any point of it to this version."""
+"""The schema's history: where a database is in it, and the way to this version.
+
+A store that is there already, as at nearly every start, has none to go. Then Alembic is not imported: that takes
+longer than everything else that a start does about the store.
+"""
 
 from functools import cache
 from pathlib import Path
+from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, column, delete, insert, select, table
 
 from flowker.storage.vault import Vault
-
-
-class UnknownRevision(Exception):
-    """The database is at a revision that this version does not have."""
 
 
 def run(connection: Connection, vault: Vault) -> None:
@@ -22,35 +18,34 @@ def run(connection: Connection, vault: Vault) -> None:
 
     The vault seals what older versions stored in clear.
     """
-    config = _config()
-    config.attributes.update(connection=connection, vault=vault)
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise UnknownRevision from error
+    if schema_is_current(connection):
+        return
+    from flowker.storage.migrations import upgrading  # noqa: PLC0415 - as is said above
+
+    upgrading.upgrade(connection, vault)
 
 
 def schema_is_current(connection: Connection) -> bool:
-    return MigrationContext.configure(connection).get_current_revision() == _head()
+    return connection.dialect.has_table(connection, _versions.name) and _revisions(connection) == [head()]
 
 
 def touch(connection: Connection) -> None:
     """Write what is there already: whether the store takes changes. (An update to the same writes nothing.)"""
-    revisions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    connection.execute(text("DELETE FROM alembic_version"))
+    revisions = _revisions(connection)
+    connection.execute(delete(_versions))
     for revision in revisions:
-        connection.execute(
-            text("INSERT INTO alembic_version (version_num) VALUES (:revision)"), {"revision": revision}
-        )
+        connection.execute(insert(_versions).values(version_num=revision))
 
 
 @cache
-def _head() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
+def head() -> str:
+    """The revision of this version. The file of each begins with its number."""
+    return max(path.name[:4] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 
 
-def _config() -> Config:
-    config = Config()
-    # A percent sign in the path would be read as an interpolation.
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    return config
+def _revisions(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(_versions.c.version_num)))
+
+
+_versions: Final = table("alembic_version", column("version_num"))
+"""Alembic's own."""

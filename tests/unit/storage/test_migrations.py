@@ -11,6 +11,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from flowker.domain.errors import ConfigurationInUse
@@ -24,6 +25,7 @@ from flowker.storage import (
 )
 from flowker.storage.database import DatabaseUnusable, Store, upgrade, vault_beside
 from flowker.storage.executions import StoredExecution
+from flowker.storage.migrations import upgrading
 from flowker.storage.tables import metadata
 
 
@@ -61,6 +63,21 @@ def test_an_upgrade_can_be_repeated(sqlite_url: str) -> None:
     upgrade(sqlite_url)
 
     assert schema(path) == before
+
+
+def test_the_revision_of_this_version_is_the_end_of_the_history() -> None:
+    """It is told by the names of files, which Alembic does not look at."""
+    assert migrations.head() == ScriptDirectory.from_config(upgrading.make_config()).get_current_head()
+
+
+def test_a_store_of_this_version_is_opened_without_alembic(sqlite_url: str) -> None:
+    """To import it takes a part of every start."""
+    program = "import sys; from flowker.storage.database import upgrade; upgrade(sys.argv[1]); print(*sys.modules)"
+
+    started = subprocess.run([sys.executable, "-c", program, sqlite_url], check=True, capture_output=True, text=True)
+
+    assert "sqlalchemy" in started.stdout.split()
+    assert "alembic" not in started.stdout.split()
 
 
 def test_a_schema_of_another_version_is_not_current(connection: Connection) -> None:
@@ -104,7 +121,7 @@ def older(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'older.db'}"
     engine = database._engine(url, read_only=False, upgrading=True)
     with engine.begin() as connection:
-        config = migrations._config()
+        config = upgrading.make_config()
         config.attributes.update(connection=connection, vault=None)
         command.upgrade(config, "0001")
         definition = json.dumps({"nodes": [GUARDED, CALLING], "edges": [], "metadata": {}})
