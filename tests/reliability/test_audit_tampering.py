@@ -23,7 +23,8 @@ from flowker.storage import audit_events, tables
 from flowker.storage.audit_verification import Verification, advance
 from flowker.storage.database import _engine as make_engine
 from flowker.storage.vault import Vault
-from tests.reliability.conftest import KEY, ServiceProcess
+from tests.reliability.conftest import KEY, ForkedService
+from tests.reliability.zygote import Zygote
 
 MUTATIONS = int(os.environ.get("FLOWKER_TEST_MUTATIONS", "1000"))
 SEED = int(os.environ.get("FLOWKER_TEST_MUTATIONS_SEED", secrets.randbits(32)))
@@ -171,10 +172,10 @@ MUTATE: tuple[Mutation, ...] = (
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def written(tmp_path_factory: pytest.TempPathFactory, zygote: Zygote) -> Iterator[Path]:
     """The database of a service that was used and has stopped."""
     directory = tmp_path_factory.mktemp("service")
-    service = ServiceProcess(directory, {})
+    service = ForkedService(directory, {}, zygote)
     service.start()
     workflow_id = demo.ensure_sample(demo.Client(service.url, KEY))
     with service.client() as sender:

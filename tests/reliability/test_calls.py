@@ -173,7 +173,7 @@ class TestLedger:
         assert ledger.effects == {f"{id_}:{name}": 1 for id_ in ids for name in ("pay", "pay-again")}
 
     def test_a_kill_between_effect_and_commit_makes_no_second_effect(
-        self, make_service: Callable[..., "ServiceProcess"], ledger: StubProvider
+        self, make_forked: Callable[..., "ServiceProcess"], ledger: StubProvider
     ) -> None:
         """The service dies while the answer is on its way, and what starts after it repeats the call."""
         applied, killed = threading.Event(), threading.Event()
@@ -186,7 +186,7 @@ class TestLedger:
             return reply
 
         ledger.answers("POST", "/slow-transactions", move_and_wait)
-        service = make_service(FLOWKER_EGRESS_ALLOW="127.0.0.0/8")
+        service = make_forked(FLOWKER_EGRESS_ALLOW="127.0.0.0/8")
         service.start()
         with service.client() as client:
             api = Api(client)

@@ -76,9 +76,9 @@ def senders(*services: "ServiceProcess") -> Iterator[Senders]:
 
 
 @row
-def test_copies_of_one_delivery_start_one_execution(make_service: Make, record_property: Record) -> None:
+def test_copies_of_one_delivery_start_one_execution(make_forked: Make, record_property: Record) -> None:
     """One of them is told that it was accepted, all others are told by which execution it was."""
-    service = make_service()
+    service = make_forked()
     service.start()
     demo.ensure_sample(demo.Client(service.url, KEY))
 
@@ -98,10 +98,10 @@ def test_copies_of_one_delivery_start_one_execution(make_service: Make, record_p
 
 @row
 def test_copies_start_one_execution_while_another_process_takes_over(
-    make_service: Make, postgresql_environment: dict[str, str], record_property: Record
+    make_forked: Make, postgresql_environment: dict[str, str], record_property: Record
 ) -> None:
     """Some were accepted by the process that was killed, and nobody heard of it."""
-    first, second = make_service("first", **postgresql_environment), make_service("second", **postgresql_environment)
+    first, second = make_forked("first", **postgresql_environment), make_forked("second", **postgresql_environment)
     first.start()
     demo.ensure_sample(demo.Client(first.url, KEY))
     second.start(standing_by=True)

@@ -71,8 +71,8 @@ class Attacked:
 
 
 @pytest.fixture
-def attacked(make_service: Callable[..., ServiceProcess]) -> Attacked:
-    service = make_service(API_KEY=KEY)
+def attacked(make_forked: Callable[..., ServiceProcess]) -> Attacked:
+    service = make_forked(API_KEY=KEY)
     service.start()
     with service.client() as client:
         Api(client).activate(WORKFLOW)

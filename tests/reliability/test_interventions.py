@@ -29,14 +29,14 @@ HEADERS = {"X-API-Key": "reliability-key"}
 
 @pytest.mark.row("decisions outlive kills")
 async def test_decisions_outlive_kills(
-    make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
+    make_forked: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Whoever heard no answer asks again: each decision is audited once, and its call has one key."""
     record_property("seed", SEED)
     moments = Random(SEED)  # noqa: S311 - when to kill is no secret
     keys: Counter[str] = Counter()
     far_side = await _start_far_side(keys)
-    service = make_service(FLOWKER_EGRESS_ALLOW="127.0.0.0/8")
+    service = make_forked(FLOWKER_EGRESS_ALLOW="127.0.0.0/8")
     service.start()
     execution_ids = await _start_executions(service.url, str(far_side.make_url("/")))
     answered: set[str] = set()

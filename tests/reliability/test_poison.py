@@ -73,12 +73,12 @@ SEALED = "sealed-elsewhere"
 
 @pytest.mark.row(ROW)
 def test_what_cannot_be_continued_fails_alone(
-    make_service: Make, provider: "StubProvider", record_property: Record
+    make_forked: Make, provider: "StubProvider", record_property: Record
 ) -> None:
     """Nor does it come back with the next start."""
-    first = make_service("first", FLOWKER_SECRET_KEY=_key(1), **CALLS)
+    first = make_forked("first", FLOWKER_SECRET_KEY=_key(1), **CALLS)
     poisoned = poison(first, {**POISONS, **UNREADABLE, SEALED: "SELECT 1"}, provider)
-    second = make_service("second", FLOWKER_DATABASE_URL=first.database_url, FLOWKER_SECRET_KEY=_key(2), **CALLS)
+    second = make_forked("second", FLOWKER_DATABASE_URL=first.database_url, FLOWKER_SECRET_KEY=_key(2), **CALLS)
     rows = _end(second, poisoned, left=set(UNREADABLE))
     log = second.log()
     second.start()
@@ -95,10 +95,10 @@ def test_what_cannot_be_continued_fails_alone(
 
 @pytest.mark.row(ROW)
 def test_what_cannot_be_continued_fails_alone_on_a_server(
-    make_service: Make, postgresql_environment: dict[str, str], provider: "StubProvider", record_property: Record
+    make_forked: Make, postgresql_environment: dict[str, str], provider: "StubProvider", record_property: Record
 ) -> None:
     """The same on PostgreSQL."""
-    service = make_service(**postgresql_environment, **CALLS)
+    service = make_forked(**postgresql_environment, **CALLS)
     poisoned = poison(service, POISONS, provider)
     rows = _end(service, poisoned, left=set())
 

@@ -33,9 +33,9 @@ END_WITHIN_S = 30.0
 
 
 @pytest.mark.row("a service on PostgreSQL")
-def test_the_first_example_works_as_on_a_file(make_service: Make, postgresql_environment: dict[str, str]) -> None:
+def test_the_first_example_works_as_on_a_file(make_forked: Make, postgresql_environment: dict[str, str]) -> None:
     """And so do the commands beside the service; none of them shows the password."""
-    service = make_service(**postgresql_environment)
+    service = make_forked(**postgresql_environment)
     service.start()
 
     shown = service.run("demo", "--url", service.url)
@@ -52,14 +52,14 @@ def test_the_first_example_works_as_on_a_file(make_service: Make, postgresql_env
 @pytest.mark.row("two workers: one takes over from the other")
 @pytest.mark.parametrize("end", ["kill", "stop"])
 def test_who_stands_by_takes_over(
-    make_service: Make,
+    make_forked: Make,
     postgresql_environment: dict[str, str],
     record_property: Callable[[str, object], None],
     end: str,
 ) -> None:
     """It accepts nothing before, and goes on with what the first one has accepted."""
-    first = make_service("first", **postgresql_environment)
-    second = make_service("second", **postgresql_environment)
+    first = make_forked("first", **postgresql_environment)
+    second = make_forked("second", **postgresql_environment)
     first.start()
     with first.client() as client:
         Api(client).activate(_delayed("waits", seconds=2))
@@ -81,14 +81,14 @@ def test_who_stands_by_takes_over(
 
 @pytest.mark.row("two workers, one frozen and thawed")
 def test_a_frozen_process_loses_its_store_and_changes_nothing_when_it_is_thawed(
-    make_service: Make,
+    make_forked: Make,
     postgresql_environment: dict[str, str],
     provider: "StubProvider",
     record_property: Callable[[str, object], None],
 ) -> None:
     """It was in the middle of calls: both made them, with the same keys, and each execution ended once."""
     environment = {**postgresql_environment, "FLOWKER_EGRESS_ALLOW": "127.0.0.1/32"}
-    first, second = make_service("first", **environment), make_service("second", **environment)
+    first, second = make_forked("first", **environment), make_forked("second", **environment)
     may_answer = threading.Event()
 
     def answer(_: Received) -> Reply:
@@ -137,13 +137,13 @@ def test_a_frozen_process_loses_its_store_and_changes_nothing_when_it_is_thawed(
 
 @pytest.mark.row("PostgreSQL away for a while")
 def test_a_server_that_is_away_for_a_while_loses_nothing(
-    make_service: Make,
+    make_forked: Make,
     postgresql_environment: dict[str, str],
     postgresql_server: PostgresqlServer,
     record_property: Callable[[str, object], None],
 ) -> None:
     """Nothing is accepted meanwhile, and nobody has to start anything anew."""
-    service = make_service(**postgresql_environment)
+    service = make_forked(**postgresql_environment)
     service.start()
     demo.ensure_sample(demo.Client(service.url, KEY))
     sender = Sender(service.url)

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
+
+from tests.reliability.conftest import KEY
+from tests.reliability.load_client import LoadClient, connected, post
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
@@ -49,10 +51,10 @@ WORKFLOW = {
 
 @pytest.mark.row("prune, archive and backup under load")
 async def test_a_backup_under_load_is_a_service_of_its_own(
-    make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
+    make_forked: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Its chain is whole, and every execution in it comes to its end, those in the middle of something too."""
-    service, copied = make_service(), make_service("copied")
+    service, copied = make_forked(), make_forked("copied")
     service.start()
     activate(service)
 
@@ -83,10 +85,10 @@ async def test_a_backup_under_load_is_a_service_of_its_own(
 
 @pytest.mark.row("prune, archive and backup under load")
 async def test_prune_and_archive_beside_deliveries(
-    make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
+    make_forked: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """No delivery is refused or waits for long; what is left is whole, and so is the archive."""
-    service = make_service()
+    service = make_forked()
     service.start()
     activate(service)
     async with deliveries(service) as taken:
@@ -126,21 +128,16 @@ async def deliveries(service: "ServiceProcess") -> AsyncIterator[list[float]]:
     """Deliver from several connections meanwhile; what each one took."""
     taken: list[float] = []
     ended = asyncio.Event()
-    limits = httpx.Limits(max_connections=CONNECTIONS)
-    headers = {"X-API-Key": "reliability-key"}
+    request = post("/v1/webhooks/waits", {"amount": 1}, x_api_key=KEY)
 
-    async def deliver(client: httpx.AsyncClient) -> None:
+    async def deliver(client: LoadClient) -> None:
         while not ended.is_set():
-            began_s = time.monotonic()
-            answer = await client.post("/v1/webhooks/waits", json={"amount": 1})
-            assert answer.status_code == 201, answer.text
-            taken.append(time.monotonic() - began_s)
+            [answer] = await client.burst([request])
+            assert answer.status == 201, service.log()
+            taken.append(answer.latency_s)
             await asyncio.sleep(PAUSE_S)
 
-    async with (
-        httpx.AsyncClient(base_url=service.url, headers=headers, limits=limits, timeout=30) as client,
-        asyncio.TaskGroup() as group,
-    ):
+    async with connected(service.url, CONNECTIONS) as client, asyncio.TaskGroup() as group:
         for _ in range(CONNECTIONS):
             group.create_task(deliver(client))
         try:

@@ -115,8 +115,8 @@ def network(postgresql_url: str, postgresql_server: PostgresqlServer) -> Iterato
 
 
 @pytest.fixture
-def service(make_service: Make, postgresql_environment: dict[str, str], network: Network) -> "ServiceProcess":
-    made = make_service(**postgresql_environment | {"FLOWKER_DATABASE_URL": network.url})
+def service(make_forked: Make, postgresql_environment: dict[str, str], network: Network) -> "ServiceProcess":
+    made = make_forked(**postgresql_environment | {"FLOWKER_DATABASE_URL": network.url})
     made.start()
     with made.client() as client:
         Api(client).activate(short_workflow("outages"))

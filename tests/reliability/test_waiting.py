@@ -4,13 +4,15 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
+
+from tests.reliability.conftest import KEY
+from tests.reliability.load_client import connected, post
 
 if TYPE_CHECKING:
     from tests.reliability.conftest import ServiceProcess
@@ -78,21 +80,14 @@ async def test_waiting_executions_take_no_memory(
 
 async def _deliver(service: "ServiceProcess", database: Path, count: int) -> None:
     """Deliver so many, and return when all that there are wait."""
-    limits = httpx.Limits(max_connections=CONNECTIONS)
-    headers = {"X-API-Key": "reliability-key"}
-    async with httpx.AsyncClient(base_url=service.url, headers=headers, limits=limits, timeout=30) as client:
-        numbers = iter(range(count))
-        await asyncio.gather(*[_deliver_each(client, numbers) for _ in range(CONNECTIONS)])
+    async with connected(service.url, CONNECTIONS) as client:
+        requests = [post("/v1/webhooks/waits", {"number": number}, x_api_key=KEY) for number in range(count)]
+        answers = await client.burst(requests)
+    assert {answer.status for answer in answers} == {201}, service.log()
     patience = time.monotonic() + WAITING_WITHIN_S
     while _count_awake(database):
         assert time.monotonic() < patience, service.log()
         await asyncio.sleep(0.1)
-
-
-async def _deliver_each(client: httpx.AsyncClient, numbers: Iterator[int]) -> None:
-    for number in numbers:
-        answer = await client.post("/v1/webhooks/waits", json={"number": number})
-        assert answer.status_code == 201, answer.text
 
 
 def _count_awake(database: Path) -> int:

@@ -14,19 +14,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 ORDER_BYTES_MAX = 64 * 1024
 WAIT_S = 30.0
-"""How long an answer of the zygote is waited for: it has to import everything first."""
+"""How long a child may take to end."""
+
+IMPORTED_WITHIN_S = 120.0
+"""How long the zygote may take to fork: it has to import everything first, beside others that do the same."""
 
 
 class Zygote:
     """The process from which others are forked."""
 
     def __init__(self) -> None:
-        self._awaited: int | None = None
+        self._numbers = count()
+        self._awaited: dict[int, int] = {}
+        """The order that waits for a child."""
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -53,27 +59,35 @@ class Zygote:
             "failpoint": failpoint,
         }
         reading, writing = os.pipe()
-        self._orders.settimeout(WAIT_S)
-        socket.send_fds(self._orders, [json.dumps(order).encode()], [writing, log.fileno()])
+        number = self._order(order, [writing, log.fileno()])
         os.close(writing)
-        return Child(self, self._answer(), os.fdopen(reading, "rb"))
+        return Child(self, self._answer(number, IMPORTED_WITHIN_S), os.fdopen(reading, "rb"))
 
     def wait(self, pid: int, timeout_s: float) -> int:
-        """How a child ended, once it has. Whoever gave up waiting waits for the same child next."""
-        self._orders.settimeout(timeout_s)
-        if self._awaited != pid:
-            self._orders.send(json.dumps({"wait": pid}).encode())
-            self._awaited = pid
-        code = self._answer()
-        self._awaited = None
+        """How a child ended, once it has. Whoever gave up waiting may wait for it again."""
+        if pid not in self._awaited:
+            self._awaited[pid] = self._order({"wait": pid}, [])
+        code = self._answer(self._awaited[pid], timeout_s)
+        del self._awaited[pid]
         return code
 
     def close(self) -> None:
         self._orders.close()
         self._process.wait(WAIT_S)
 
-    def _answer(self) -> int:
-        return int(json.loads(self._orders.recv(ORDER_BYTES_MAX)))
+    def _order(self, order: Mapping[str, Any], fds: Sequence[int]) -> int:
+        """The number of an order that was given."""
+        number = next(self._numbers)
+        socket.send_fds(self._orders, [json.dumps({**order, "number": number}).encode()], fds)
+        return number
+
+    def _answer(self, number: int, timeout_s: float) -> int:
+        """What became of an order; answers that somebody did not wait for are passed over."""
+        self._orders.settimeout(timeout_s)
+        while True:
+            answer = json.loads(self._orders.recv(ORDER_BYTES_MAX))
+            if answer["number"] == number:
+                return int(answer["told"])
 
 
 class Child:
@@ -110,7 +124,7 @@ def _serve_orders(orders: socket.socket) -> None:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
         else:
             answer = _fork(order, orders, *fds)
-        orders.send(json.dumps(answer).encode())
+        orders.send(json.dumps({"number": order["number"], "told": answer}).encode())
 
 
 def _fork(order: Mapping[str, Any], orders: socket.socket, stdout: int, log: int) -> int:
