@@ -2,12 +2,12 @@
 
 import sqlite3
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
@@ -57,20 +57,23 @@ class _Quick(Connection):
     def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
         assert execution_options is None
         if isinstance(parameters, list):
-            return _Rows(self.raw.executemany(statement, parameters))
-        return _Rows(self.raw.execute(statement, parameters or ()))
+            return _Rows(statement, self.raw.executemany(statement, parameters))
+        return _Rows(statement, self.raw.execute(statement, parameters or ()))
 
 
 class _Rows:
     """As much of a `CursorResult` as the storage layer wants of its prepared statements."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    _makers: ClassVar[dict[str, Callable[[Sequence[Any]], Any]]] = {}
+    """By statement, what makes a named tuple of its rows."""
+
+    def __init__(self, statement: str, cursor: sqlite3.Cursor) -> None:
         self.rowcount = cursor.rowcount
         self._rows = cursor.fetchall()
         if self._rows:
-            make = _row_type(tuple(column[0] for column in cursor.description))._make
-            self._rows = [make(row) for row in self._rows]
-        cursor.close()
+            if statement not in self._makers:
+                self._makers[statement] = _row_type(tuple(column[0] for column in cursor.description))._make
+            self._rows = list(map(self._makers[statement], self._rows))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)
@@ -91,7 +94,6 @@ class _Rows:
         return None if row is None else row[0]
 
 
-@cache
 def _row_type(names: tuple[str, ...]) -> Any:
     return namedtuple("Row", names, rename=True)  # noqa: PYI024 - the names are known at run time
 
