@@ -37,6 +37,12 @@ pytest.register_assert_rewrite("tests.reliability.conversation")
 KEY = "reliability-key"
 START_S = 20.0
 DIES_WITHIN_S = 10.0
+LONG = {"test_failpoints", "test_kill", "test_model", "test_simulation", "test_store_faults", "test_waiting"}
+"""They begin first, so that in the end nobody waits for one of them alone."""
+
+SHARED = {"calling_service", "installed", "written"}
+"""What the tests of a module use together: `--dist loadgroup` leaves these in one process."""
+
 END_S = 30.0
 """How long an execution may take to end. They take less than a second, or the few that their faults take."""
 
@@ -319,16 +325,22 @@ def await_ends(service: ServiceProcess, within_s: float = END_S) -> list[dict[st
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test's row goes with its report, also from another process."""
+    """A test's row goes with its report, also from another process; who shares what was started shares a process."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
     for item in items:
         for marker in item.iter_markers(figures.ROW):
             item.user_properties.append((figures.ROW, marker.args[0]))
+        if SHARED & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:  # It tells the process that prints the table.
+        return
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    lines = figures.gather(figures.lines_of(reports))
+    lines = figures.lines_of(reports)
     if lines:
+        lines = figures.gather([*lines, figures.line_of_run(terminalreporter.stats)])
         terminalreporter.section("what was promised, and what was seen")
         terminalreporter.write_line("\n".join(figures.table(lines)))
 

@@ -10,15 +10,23 @@ Several tests may share a row. With `FLOWKER_TEST_FIGURES` naming a file, runs a
 
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 FILE = "FLOWKER_TEST_FIGURES"
 ROW = "row"
+GROUP = "@test_"
+"""What xdist adds to the name of a test that has to stay with others: their module."""
+
 OUTCOMES = ("passed", "failed", "error")
 
+WHOLE = "all of them, in the short form within 300 s on two processors"
+
 Line = dict[str, Any]
+
+_BEGAN_S = time.monotonic()
 
 
 def lines_of(reports: Iterable[Any]) -> list[Line]:
@@ -34,13 +42,26 @@ def lines_of(reports: Iterable[Any]) -> list[Line]:
             lines.append(
                 {
                     "row": row,
-                    "test": report.nodeid.rsplit("::", 1)[-1],
+                    "test": report.nodeid.rsplit("::", 1)[-1].partition(GROUP)[0],
                     "outcome": report.outcome,
                     "seconds": round(report.duration, 1),
                     "figures": {name: str(value) for name, value in properties.items()},
                 }
             )
     return lines
+
+
+def line_of_run(stats: Mapping[str, Sequence[Any]]) -> Line:
+    """What this run was, and what it took by the clock."""
+    counts = {outcome: len(stats[outcome]) for outcome in OUTCOMES if stats.get(outcome)}
+    failed = counts.keys() - {"passed"}
+    return {
+        "row": WHOLE,
+        "test": f"run {os.getpid()}",
+        "outcome": "failed" if failed else "passed",
+        "seconds": round(time.monotonic() - _BEGAN_S, 1),
+        "figures": {outcome: str(count) for outcome, count in counts.items()},
+    }
 
 
 def gather(lines: list[Line]) -> list[Line]:
@@ -60,4 +81,5 @@ def table(lines: list[Line]) -> list[str]:
     for line in sorted(lines, key=lambda line: (line["row"], line["test"])):
         seen = ", ".join(f"{name} {value}" for name, value in line["figures"].items())
         shown.append(f"| {line['row']} | {line['test']} | {seen} | {line['seconds']} | {line['outcome']} |")
-    return shown
+    whole_s = sum(line["seconds"] for line in lines if line["row"] == WHOLE)
+    return [*shown, "", f"{whole_s:.0f} s, {WHOLE}"]
