@@ -51,7 +51,7 @@ from tests.reliability.simulated_workflows import save
 from tests.reliability.virtual_time import Process, VirtualLoop, begin_outside, pause
 
 PEOPLE = (Actor("api_key", "ada"), Actor("api_key", "bob"))
-TROUBLE_S = 20.0
+TROUBLE_S = 10.0
 """How long a world is in trouble and its processes end; the last one lives on while everything works again."""
 
 LAST_WISHES = 3

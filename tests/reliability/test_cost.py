@@ -1,0 +1,150 @@
+"""What a request costs the processor, beside a bare Starlette route that is measured in the same minute.
+
+Rates say how fast the machine is today. The ratio of two costs depends less on it, so a change that makes requests a
+quarter dearer than they were at their dearest is noticed wherever the tests run.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from flowker import demo
+from tests.reliability.cost_apps import KEY, PATH
+from tests.reliability.load_client import connected, post
+
+if TYPE_CHECKING:
+    from tests.reliability.conftest import ServiceProcess
+
+VALIDATED = 1.2
+"""Times a bare route: everything round a handler that stores nothing."""
+
+DURABLE = 8.0
+"""Times a bare route: a webhook of three nodes, delivered, judged, committed and executed to its end, by two threads
+that take turns. It is 4.5 to 7.9, by what else the machine does."""
+
+REGRESSION = 1.25
+"""How much dearer than that a request may become before this fails."""
+
+ROUNDS = 8
+REQUESTS = 640
+CONNECTIONS = 32
+READY_S = 30.0
+
+BODY = {
+    "paymentId": "p-1001",
+    "amount": 100.25,
+    "currency": "BRL",
+    "debtor": {"name": "Ada", "account": "12345-6"},
+    "creditor": {"name": "Grace", "account": "65432-1"},
+    "reference": "invoice 4711",
+}
+
+Make = Callable[[int], bytes]
+
+
+@pytest.mark.quiet
+@pytest.mark.row("a request costs no more than it did")
+async def test_a_request_is_not_a_quarter_dearer_than_it_was(
+    make_service: Callable[..., "ServiceProcess"], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The best of several rounds, in each of which all are measured within a second: the machine is not the same all
+    the time, and what else it does makes some of them dearer."""
+    numbers = count()
+    service = make_service()
+    service.start()
+    demo.ensure_sample(demo.Client(service.url, KEY))
+    key = {"x_api_key": KEY}
+
+    def deliver(_: int) -> bytes:
+        return post(f"/v1/webhooks/{demo.WEBHOOK_PATH}", BODY, idempotency_key=f"k-{next(numbers)}", **key)
+
+    def start(_: int) -> bytes:
+        return post(PATH, {"inputData": BODY}, idempotency_key=f"k-{next(numbers)}", **key)
+
+    with served("bare", tmp_path) as bare, served("validated", tmp_path) as validated:
+        measured: list[tuple[str, psutil.Process, Make]] = [
+            (bare.url, bare.process, start),
+            (validated.url, validated.process, start),
+            (service.url, service.process, deliver),
+        ]
+        rounds = [[await cost_us(*each) for each in measured] for _ in range(ROUNDS)]
+
+    validated_times = min(validated_us / bare_us for bare_us, validated_us, _ in rounds)
+    durable_times = min(durable_us / bare_us for bare_us, _, durable_us in rounds)
+    record_property("bare", f"{min(bare_us for bare_us, *_ in rounds):.0f} us")
+    record_property("validated", f"{validated_times:.2f} times")
+    record_property("durable", f"{durable_times:.2f} times")
+    assert validated_times < VALIDATED * REGRESSION
+    assert durable_times < DURABLE * REGRESSION
+
+
+async def cost_us(url: str, process: psutil.Process, make: Make) -> float:
+    """Microseconds of the processor for each request, when all of them are answered and done."""
+    async with connected(url, CONNECTIONS) as client:
+        await client.burst([make(number) for number in range(CONNECTIONS)])
+        before = processor_ns(process)
+        answers = await client.burst([make(number) for number in range(REQUESTS)])
+        await asyncio.sleep(0.05)
+        spent_ns = processor_ns(process) - before
+    assert {answer.status for answer in answers} == {201}
+    return spent_ns / REQUESTS / 1000
+
+
+def processor_ns(process: psutil.Process) -> int:
+    """What all threads of a process have had of the processors; the system counts it in ticks of 10 ms otherwise."""
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+
+
+class Served:
+    """An application of `cost_apps` under uvicorn."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = psutil.Process(process.pid)
+        self.url = f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def served(name: str, directory: Path) -> Iterator[Served]:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--factory", "--no-access-log", "--log-level", "warning", "--port", str(port)]
+    with (
+        (directory / f"{name}.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *options, f"tests.reliability.cost_apps:{name}"],
+            env={"PATH": os.environ["PATH"]},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            await_port(port, process)
+            yield Served(process, port)
+        finally:
+            process.terminate()
+
+
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_S
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
