@@ -173,6 +173,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
+        # The last body may have come with this request, after its answer: then the connection was idle just now.
+        self._unset_keepalive_if_required()
         super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:

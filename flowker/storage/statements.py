@@ -102,6 +102,8 @@ def _filled(values: Iterable[Any]) -> list[Any]:
 @contextmanager
 def _driven(connection: Connection) -> Iterator[DBAPICursor]:
     """A cursor of the driver, whose errors are SQLAlchemy's as they are of every other statement."""
+    if not connection.in_transaction():
+        connection.begin()  # As SQLAlchemy does it by itself before the first statement.
     driver = connection.dialect.loaded_dbapi
     raw = connection.connection
     try:

@@ -381,6 +381,22 @@ async def test_a_connection_is_idle_after_a_body_that_came_behind_its_answer(con
     assert await idle.read() == b""
 
 
+async def test_a_request_behind_a_late_body_is_no_idle_connection(app: App, connect: Connect) -> None:
+    """It may take longer to answer than a connection may be idle."""
+    client = await connect()
+    await client.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    await client.reader.readuntil(b"{}")
+    app.may_answer.clear()
+
+    await client.send(b"12345" + LAST)
+    await until(lambda: app.asked == ["/unread", "/last"])
+    await asyncio.sleep(IDLE_S + 0.5)
+    app.may_answer.set()
+    received = await client.read()
+
+    assert statuses(received) == [200]
+
+
 async def test_a_client_that_does_not_read_its_answer_is_cut(app: App, server: Server, connect: Connect) -> None:
     """What nobody reads is not kept."""
     app.answer = b"x" * 30_000_000

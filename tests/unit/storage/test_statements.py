@@ -37,6 +37,16 @@ def test_what_is_fetched_is_what_is_found(connection: Connection) -> None:
     assert many.fetch(connection, ["e4", "e0", "e1"]) == [("e0", 0), ("e1", 0), ("e4", 0)]
 
 
+def test_a_first_statement_begins_a_transaction(url: str) -> None:
+    """Of a reader too: what it reads next is of the same snapshot, and whoever ends it knows of it."""
+    engine = database._engine(url, read_only=True)
+    with engine.connect() as connection:
+        before = connection.in_transaction()
+        Prepared(lambda _: select(journal.c.kind), ()).fetch(connection, ())
+
+        assert (before, connection.in_transaction()) == (False, True)
+
+
 def test_an_error_of_the_driver_is_that_of_every_other_statement(connection: Connection) -> None:
     """By its kind, and without the values."""
     rows = [("e", 0, "k", "a secret"), ("e", 0, "k", "{}")]
