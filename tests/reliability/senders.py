@@ -39,7 +39,8 @@ class Senders:
         self.longest_s = 0.0
         """The longest that an answer took, whatever it was."""
         self._accepted_at = 0.0
-        self._url = url
+        self.url = url
+        """Where the service is now."""
         self._path = path
         self._pause_s = pause_s
         self._news = threading.Condition()
@@ -72,7 +73,7 @@ class Senders:
         self.stop()
 
     def _send(self) -> None:
-        with httpx.Client(base_url=self._url, headers={"X-API-Key": KEY}, timeout=PATIENCE_S) as client:
+        with httpx.Client(headers={"X-API-Key": KEY}, timeout=PATIENCE_S) as client:
             while not self._stopping.is_set():
                 key = f"delivery-{secrets.token_hex(8)}"
                 give_up_at = time.monotonic() + PATIENCE_S
@@ -84,7 +85,9 @@ class Senders:
     def _deliver(self, client: httpx.Client, key: str) -> bool:
         began = time.monotonic()
         try:
-            answer = client.post(f"/v1/webhooks/{self._path}", json={"key": key}, headers={"Idempotency-Key": key})
+            answer = client.post(
+                f"{self.url}/v1/webhooks/{self._path}", json={"key": key}, headers={"Idempotency-Key": key}
+            )
         except httpx.TransportError as error:
             self.broken.append(repr(error))
             return False
