@@ -70,7 +70,6 @@ LOCK_WAIT_S = 10.0
 STAND_BY_AFTER_S = 1.0
 """The same where the start then stands by, instead of giving up."""
 
-
 LAST_S = 1.0
 """What is left for the store at least when the engine has taken all of the grace time. One that works needs much less
 to write what waits for it: more than it writes in 150 ms is not accepted."""

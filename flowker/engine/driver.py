@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from flowker.domain.advance import begin, fold
+from flowker.domain.advance import fold
 from flowker.domain.errors import ExecutionNotFailed, ExecutionNotFound, FlowkerError, InternalError
 from flowker.domain.executions import TERMINAL, Accepted, Event, Run, Status
 from flowker.domain.interventions import Intervention, Retry, judge
@@ -23,7 +23,7 @@ from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
 from flowker.engine.definitions import Definitions
 from flowker.engine.lanes import Lanes
-from flowker.engine.live import Live
+from flowker.engine.live import Live, begin_live
 from flowker.engine.mailbox import Mailbox
 from flowker.engine.records import build_progress, read_recorded
 from flowker.engine.steps import Steps, configuration_id
@@ -107,7 +107,11 @@ class Driver:
         in_line: Mapping[str, str] = {}
         refusal: FlowkerError | None = None
         try:
-            live = _begin(fresh) if fresh else await self._load_in_turn(execution_id, place)
+            live = (
+                begin_live(fresh.accepted, fresh.definition, fresh.input_bytes)
+                if fresh
+                else await self._load_in_turn(execution_id, place)
+            )
             if live is not None:
                 await self._drive(live, place)
                 in_line = live.in_line
@@ -298,12 +302,6 @@ class _Place:
 def unavailable() -> InternalError:
     """What somebody hears whose turn does not come: nothing was done, and it can be asked again."""
     return InternalError(headers={"Retry-After": "1"})
-
-
-def _begin(fresh: Fresh) -> Live:
-    accepted, definition = fresh.accepted, fresh.definition
-    plan = definition.plan(accepted.trigger)
-    return Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, fresh.input_bytes)
 
 
 def _outgrown() -> str:

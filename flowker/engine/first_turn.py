@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from flowker.domain.advance import begin
 from flowker.domain.executions import Accepted
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.clock import Clock
-from flowker.engine.live import Live
+from flowker.engine.live import Live, begin_live
 from flowker.engine.records import build_progress
 from flowker.storage.executions import Progress
 
@@ -40,17 +39,16 @@ def take_first_turn(
 
     `now` is when it was accepted.
     """
-    plan = definition.plan(accepted.trigger)
-    if not plan.runs_through:
+    if not definition.plan(accepted.trigger).runs_through:
         return None
     try:
-        live = Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, input_bytes)
+        live = begin_live(accepted, definition, input_bytes)
         if live.is_heavy:
             return None
         # A trigger alone has nothing left to do.
         events = [] if live.ended else live.take_in((), now, clock.now)
         progress = build_progress(
-            live.id, plan.nodes, live.state, events, first_seq=1, now=format_timestamp(clock.now()), wake_at=None
+            live.id, live.plan.nodes, live.state, events, first_seq=1, now=format_timestamp(clock.now()), wake_at=None
         )
     except Exception:  # noqa: BLE001 - whoever drives it meets the same, and ends it alone
         return None

@@ -9,12 +9,13 @@ from typing import Any
 import structlog
 
 from flowker.domain.actions import LogAction
-from flowker.domain.advance import advance, is_limited
+from flowker.domain.advance import advance, begin, is_limited
 from flowker.domain.contexts import context_of
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import (
     TERMINAL,
     Aborted,
+    Accepted,
     Cancelled,
     Decided,
     Event,
@@ -27,7 +28,7 @@ from flowker.domain.executions import (
     State,
 )
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
-from flowker.domain.workflows import Plan
+from flowker.domain.workflows import Definition, Plan
 from flowker.engine.mailbox import Asked
 from flowker.engine.steps import is_call, run_in_place
 
@@ -212,6 +213,12 @@ class Live:
             for run in self.state.open.values()
             if run.node_id not in under_way and (run.not_before is None or run.not_before <= at)
         ]
+
+
+def begin_live(accepted: Accepted, definition: Definition, input_bytes: int) -> Live:
+    """An execution of which nothing is recorded but that it was accepted, or is about to be."""
+    plan = definition.plan(accepted.trigger)
+    return Live(accepted.execution_id, plan, begin(plan, accepted), 1, definition.timeout_s, input_bytes)
 
 
 def _event_of(call: asyncio.Task[Event]) -> Event:

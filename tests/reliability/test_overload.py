@@ -31,7 +31,7 @@ asserted of every round."""
 P99_S = 0.5
 
 ACCEPTED_PART_MIN = 0.25
-"""Of the capacity: who refuses everything is quick, too. 44 to 84 % were seen; the capacity was measured before, and
+"""Of the capacity: who refuses everything is quick, too. 33 to 84 % were seen; the capacity was measured before, and
 others may have the processors now."""
 
 CLOSED_CONNECTIONS = 64
