@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from benchmarks.catalog import WORKFLOW_ID
+from benchmarks.contender import KEY as BENCHMARK_KEY
+from benchmarks.contender import PAYMENT
 from flowker import demo
-from tests.reliability.cost_apps import KEY, PATH
+from tests.reliability.conftest import KEY
 from tests.reliability.load_client import connected, post
 
 if TYPE_CHECKING:
@@ -41,15 +44,6 @@ REQUESTS = 640
 CONNECTIONS = 32
 READY_S = 30.0
 
-BODY = {
-    "paymentId": "p-1001",
-    "amount": 100.25,
-    "currency": "BRL",
-    "debtor": {"name": "Ada", "account": "12345-6"},
-    "creditor": {"name": "Grace", "account": "65432-1"},
-    "reference": "invoice 4711",
-}
-
 Make = Callable[[int], bytes]
 
 
@@ -64,19 +58,16 @@ async def test_a_request_is_not_a_quarter_dearer_than_it_was(
     service = make_service()
     service.start()
     demo.ensure_sample(demo.Client(service.url, KEY))
-    key = {"x_api_key": KEY}
 
-    def deliver(_: int) -> bytes:
-        return post(f"/v1/webhooks/{demo.WEBHOOK_PATH}", BODY, idempotency_key=f"k-{next(numbers)}", **key)
+    def deliver(path: str, body: object, key: str) -> Make:
+        return lambda _: post(path, body, idempotency_key=f"k-{next(numbers)}", x_api_key=key)
 
-    def start(_: int) -> bytes:
-        return post(PATH, {"inputData": BODY}, idempotency_key=f"k-{next(numbers)}", **key)
-
-    with served("bare", tmp_path) as bare, served("validated", tmp_path) as validated:
+    validated_path = f"/v1/workflows/{WORKFLOW_ID}/executions"
+    with served("starlette_route", tmp_path) as bare, served("validated", tmp_path) as validated:
         measured: list[tuple[str, psutil.Process, Make]] = [
-            (bare.url, bare.process, start),
-            (validated.url, validated.process, start),
-            (service.url, service.process, deliver),
+            (bare.url, bare.process, deliver("/payments", PAYMENT, BENCHMARK_KEY)),
+            (validated.url, validated.process, deliver(validated_path, {"inputData": PAYMENT}, BENCHMARK_KEY)),
+            (service.url, service.process, deliver(f"/v1/webhooks/{demo.WEBHOOK_PATH}", PAYMENT, KEY)),
         ]
         rounds = [[await cost_us(*each) for each in measured] for _ in range(ROUNDS)]
 
@@ -108,7 +99,7 @@ def processor_ns(process: psutil.Process) -> int:
 
 
 class Served:
-    """An application of `cost_apps` under uvicorn."""
+    """An application of benchmarks/contenders under uvicorn."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process = psutil.Process(process.pid)
@@ -124,7 +115,7 @@ def served(name: str, directory: Path) -> Iterator[Served]:
     with (
         (directory / f"{name}.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", *options, f"tests.reliability.cost_apps:{name}"],
+            [sys.executable, "-m", "uvicorn", *options, f"benchmarks.contenders.{name}:create"],
             env={"PATH": os.environ["PATH"]},
             stdout=log,
             stderr=subprocess.STDOUT,
