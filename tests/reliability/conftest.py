@@ -37,8 +37,17 @@ pytest.register_assert_rewrite("tests.reliability.conversation")
 KEY = "reliability-key"
 START_S = 20.0
 DIES_WITHIN_S = 10.0
-LONG = {"test_failpoints", "test_kill", "test_model", "test_simulation", "test_store_faults", "test_waiting"}
-"""They begin first, so that in the end nobody waits for one of them alone."""
+LONG = (
+    "test_simulation",
+    "test_model",
+    "test_kill",
+    "test_failpoints",
+    "test_database_calls",
+    "test_duplicates",
+    "test_waiting",
+    "test_store_faults",
+)
+"""They begin first, the longest before the others, so that in the end nobody waits for one of them alone."""
 
 SHARED = {"calling_service", "installed", "written"}
 """What the tests of a module use together: `--dist loadgroup` leaves these in one process."""
@@ -324,9 +333,13 @@ def await_ends(service: ServiceProcess, within_s: float = END_S) -> list[dict[st
     return rows
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test's row goes with its report, also from another process; who shares what was started shares a process."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    """A test's row goes with its report, also from another process; who shares what was started shares a process.
+
+    First, because pytest-xdist looks for groups in its own hook.
+    """
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
         for marker in item.iter_markers(figures.ROW):
             item.user_properties.append((figures.ROW, marker.args[0]))

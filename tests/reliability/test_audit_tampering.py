@@ -26,7 +26,7 @@ from flowker.storage.vault import Vault
 from tests.reliability.conftest import KEY, ForkedService
 from tests.reliability.zygote import Zygote
 
-MUTATIONS = int(os.environ.get("FLOWKER_TEST_MUTATIONS", "1000"))
+MUTATIONS = int(os.environ.get("FLOWKER_TEST_MUTATIONS", "300"))
 SEED = int(os.environ.get("FLOWKER_TEST_MUTATIONS_SEED", secrets.randbits(32)))
 DELIVERIES = 60
 

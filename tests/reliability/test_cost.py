@@ -39,7 +39,7 @@ that take turns. It is 4.5 to 7.9, by what else the machine does."""
 REGRESSION = 1.25
 """How much dearer than that a request may become before this fails."""
 
-ROUNDS = 8
+ROUNDS = 5
 REQUESTS = 640
 CONNECTIONS = 32
 READY_S = 30.0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ROWS = 100_000
 PAGES = 100
+PAGES_BEFORE = 20
+"""As many read what all pages are found by into the machine's memory."""
 P95_S = 0.020
 
 ROUNDS = 3
@@ -151,10 +153,10 @@ def fill(path: Path) -> None:
         raw.execute(AS_BEFORE)
 
 
-def pages(client: httpx.Client, question: str) -> Iterator[float]:
+def pages(client: httpx.Client, question: str, count: int = PAGES) -> Iterator[float]:
     """How long each of many pages took, one after another; what is no list is asked as often."""
     separator, cursor = "&" if "?" in question else "?", ""
-    for _ in range(PAGES):
+    for _ in range(count):
         began = time.perf_counter()
         answer = client.get(f"{question}{separator}cursor={cursor}" if cursor else question)
         yield time.perf_counter() - began
@@ -180,7 +182,7 @@ def test_every_list_and_dashboard_answers_within_20_ms(
     slow = {}
     with service.client() as client:
         for question in QUESTIONS:
-            list(pages(client, question))  # Reads the file into the machine's memory.
+            list(pages(client, question, PAGES_BEFORE))
             p95 = _best_p95_s(service, client, question)
             record_property(question, f"{p95 * 1000:.1f} ms")
             print(f"p95 {p95 * 1000:5.1f} ms  {question}")  # noqa: T201 - a figure that is asked for
