@@ -22,6 +22,7 @@ import psutil
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.reliability import figures
 from tests.reliability.scenarios import FarSide
@@ -50,7 +51,17 @@ LONG = (
 """They begin first, the longest before the others, so that in the end nobody waits for one of them alone."""
 
 SHARED = {"calling_service", "installed", "written"}
-"""What the tests of a module use together: `--dist loadgroup` leaves these in one process."""
+"""What the tests of a module use together."""
+
+SHARING = {
+    "test_audit_tampering",
+    "test_calls",
+    "test_examples",
+    "test_far_side_faults",
+    "test_first_example",
+    "test_model",
+}
+"""The modules of which one process has all tests, so that what these share is started once."""
 
 END_S = 30.0
 """How long an execution may take to end. They take less than a second, or the few that their faults take."""
@@ -333,18 +344,27 @@ def await_ends(service: ServiceProcess, within_s: float = END_S) -> list[dict[st
     return rows
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test's row goes with its report, also from another process; who shares what was started shares a process.
+class Scheduling(LoadScopeScheduling):
+    """A test goes to whichever process is free, and the tests of modules that share something to the same one."""
 
-    First, because pytest-xdist looks for groups in its own hook.
-    """
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).stem
+        return module if module in SHARING else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    # Groups of xdist 3.8 are part of the ids of tests, which pytest 9 does not let it change.
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's row goes with its report, also from another process; the longest begin first."""
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
         for marker in item.iter_markers(figures.ROW):
             item.user_properties.append((figures.ROW, marker.args[0]))
-        if SHARED & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if item.path.stem not in SHARING and SHARED & set(getattr(item, "fixturenames", ())):
+            raise pytest.UsageError(f"{item.path.stem} shares something between tests, and is not in SHARING")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -17,9 +17,6 @@ from typing import Any
 
 FILE = "FLOWKER_TEST_FIGURES"
 ROW = "row"
-GROUP = "@test_"
-"""What xdist adds to the name of a test that has to stay with others: their module."""
-
 OUTCOMES = ("passed", "failed", "error")
 
 WHOLE = "all of them, in the short form within 300 s on two processors"
@@ -42,7 +39,7 @@ def lines_of(reports: Iterable[Any]) -> list[Line]:
             lines.append(
                 {
                     "row": row,
-                    "test": report.nodeid.rsplit("::", 1)[-1].partition(GROUP)[0],
+                    "test": report.nodeid.rsplit("::", 1)[-1],
                     "outcome": report.outcome,
                     "seconds": round(report.duration, 1),
                     "figures": {name: str(value) for name, value in properties.items()},
