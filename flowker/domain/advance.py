@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from flowker.domain.actions import ApprovalAction
-from flowker.domain.calls import ExecutorCall
 from flowker.domain.conditions import ConditionError
 from flowker.domain.contexts import show
 from flowker.domain.executions import (
@@ -74,7 +73,7 @@ def fold(plan: Plan, events: Iterable[Event]) -> State:
 
 def is_limited(plan: Plan, state: State) -> bool:
     """Whether the time limit counts: not while somebody is asked for a decision."""
-    return not any(_is_approval(plan, node_id) for node_id in state.open)
+    return plan.approvals.isdisjoint(state.open)
 
 
 def _is_void(state: State, event: Event) -> bool:
@@ -121,7 +120,7 @@ def _settle(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
 
 def _note_outcome(plan: Plan, state: State, outcome: Outcome, at: str) -> None:
     state.outcomes[outcome.node_id] = outcome
-    if _is_approval(plan, outcome.node_id):
+    if outcome.node_id in plan.approvals:
         state.limited_from = at
     show(plan, state.context, outcome)
 
@@ -200,7 +199,7 @@ def _handle_matches(plan: Plan, edge: Edge, outcome: Outcome) -> bool:
     if outcome.status == "skipped":
         return False
     behaviour = plan.nodes[edge.source].behaviour
-    if isinstance(behaviour, ExecutorCall):
+    if edge.source in plan.calls:
         return (edge.handle == "error") == (outcome.status == "failed")
     if outcome.status == "failed":
         return False
@@ -215,7 +214,7 @@ def _error_edge_taken(plan: Plan, state: State, node_id: str) -> bool:
 def _failure(plan: Plan, outcome: Outcome) -> str:
     """What the execution says of a failed node; a call may have failed with a code of its own."""
     code, error = "FLK-0504", outcome.error or ""
-    if isinstance(plan.nodes[outcome.node_id].behaviour, ExecutorCall) and error.startswith(f"{CIRCUIT_OPEN}: "):
+    if outcome.node_id in plan.calls and error.startswith(f"{CIRCUIT_OPEN}: "):
         code, error = CIRCUIT_OPEN, error.removeprefix(f"{CIRCUIT_OPEN}: ")
     return f"{code}: node {outcome.node_id} failed: {error}"
 
@@ -229,7 +228,7 @@ def _fail(state: State, error: str) -> None:
 def _give_up_waits(plan: Plan, state: State, at: str) -> None:
     """What waits is given up; what runs may end, a further attempt whose time has come included."""
     waiting = [node_id for node_id, run in state.open.items() if _waits(plan, state, run, at)]
-    if any(_is_approval(plan, node_id) for node_id in waiting):
+    if not plan.approvals.isdisjoint(waiting):
         # The time limit stood still. What runs has the whole of it, and is not cut off at once.
         state.limited_from = at
     for node_id in waiting:
@@ -240,8 +239,7 @@ def _waits(plan: Plan, state: State, run: Run, at: str) -> bool:
     """Whether a run waits for its time. A call that never began waits on, also where its time has come."""
     if run.not_before is None:
         return False
-    is_call = isinstance(plan.nodes[run.node_id].behaviour, ExecutorCall)
-    return run.not_before > at or (is_call and not state.has_begun(run.node_id))
+    return run.not_before > at or (run.node_id in plan.calls and not state.has_begun(run.node_id))
 
 
 def _note_tried(state: State, attempts: Mapping[str, int]) -> None:
@@ -280,10 +278,6 @@ def _forget(plan: Plan, state: State, outcome: Outcome) -> None:
         state.taken.pop(edge.id, None)
     if outcome.status == "failed":
         _note_tried(state, {outcome.node_id: outcome.attempts})
-
-
-def _is_approval(plan: Plan, node_id: str) -> bool:
-    return isinstance(plan.nodes[node_id].behaviour, ApprovalAction)
 
 
 def _finish_if_done(state: State) -> None:

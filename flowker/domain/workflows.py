@@ -67,9 +67,22 @@ class Plan:
         return sum(node.type != "trigger" for node in self.nodes.values())
 
     @cached_property
+    def calls(self) -> frozenset[str]:
+        """The nodes that reach outside."""
+        return self._nodes_of(ExecutorCall)
+
+    @cached_property
+    def approvals(self) -> frozenset[str]:
+        """The nodes that wait for somebody's decision."""
+        return self._nodes_of(ApprovalAction)
+
+    @cached_property
     def runs_through(self) -> bool:
         """Whether a run comes to its end without a pause: no node calls anybody, and none waits."""
-        return not any(isinstance(node.behaviour, _PAUSING) for node in self.nodes.values())
+        return not (self.calls or self.approvals or self._nodes_of(DelayAction))
+
+    def _nodes_of(self, behaviour: type[Any]) -> frozenset[str]:
+        return frozenset(id_ for id_, node in self.nodes.items() if isinstance(node.behaviour, behaviour))
 
 
 @dataclass(frozen=True)
@@ -314,6 +327,3 @@ def _check_handle(handle: str | None, source: Node, where: str) -> None:
         raise InvalidNodeData(fields={where: "must be approved or rejected after an approval"})
     if handle == "error" and source.type != "executor":
         raise InvalidNodeData(fields={where: "can be error only after an executor"})
-
-
-_PAUSING = (ExecutorCall, DelayAction, ApprovalAction)

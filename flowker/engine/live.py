@@ -30,7 +30,7 @@ from flowker.domain.executions import (
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import Definition, Plan
 from flowker.engine.mailbox import Asked
-from flowker.engine.steps import is_call, run_in_place
+from flowker.engine.steps import run_in_place
 
 HEAVY_BYTES = 16 * 1024
 HEAVY_NODES = 30
@@ -105,7 +105,7 @@ class Live:
         """The attempts to make now that reach outside; after a failure, only of nodes that have begun."""
         if not self.state.open:
             return []
-        ready = [run for run in self._ready(format_timestamp(now)) if is_call(self.plan.nodes[run.node_id])]
+        ready = [run for run in self._ready(format_timestamp(now)) if run.node_id in self.plan.calls]
         return ready if self.state.error is None else [run for run in ready if self.state.has_begun(run.node_id)]
 
     def announce_calls(self, ready: Iterable[Run], at: str) -> Event:
@@ -192,7 +192,7 @@ class Live:
 
     def _run_in_place(self, now: datetime, at: str) -> list[Event]:
         """Run the built-in nodes that are ready: one wave. `at` is the text of `now`."""
-        ready = [run for run in self._ready(at) if not is_call(self.plan.nodes[run.node_id])]
+        ready = [run for run in self._ready(at) if run.node_id not in self.plan.calls]
         results = [run_in_place(self.plan.nodes[run.node_id], run, self.state.context, now, at) for run in ready]
         events: list[Event] = [result for result in results if isinstance(result, Postponed)]
         if outcomes := tuple(result for result in results if isinstance(result, Outcome)):

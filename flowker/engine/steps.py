@@ -36,11 +36,6 @@ SPREAD_S = (0.5, 5.0)
 The least is for clocks that do not run quite alike."""
 
 
-def is_call(node: Node) -> bool:
-    """Whether running the node reaches outside of this process."""
-    return isinstance(node.behaviour, ExecutorCall)
-
-
 def configuration_id(node: Node) -> str:
     """The configuration that a node calls through, of either kind; empty when it names none."""
     call = node.behaviour

@@ -11,7 +11,7 @@ from aiohttp import web
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.nodes import Node, compile_node
 from flowker.domain.timestamps import parse_timestamp
-from flowker.engine.steps import Steps, configuration_id, is_call, run_in_place
+from flowker.engine.steps import Steps, configuration_id, run_in_place
 from flowker.storage import provider_configurations
 from flowker.storage.vault import Vault, make_key
 from tests.unit.engine.conftest import CONFIGURATION_ID
@@ -92,11 +92,6 @@ class TestInPlace:
         assert in_place(delay, Run("d", 1, NOW)) == Outcome(
             "d", "completed", {"action": "delay", "seconds": 90}, None, 1, NOW, 0
         )
-
-    def test_only_executor_nodes_call(self, draw: "Draw") -> None:
-        """Everything else runs in place."""
-        assert is_call(compiled(draw.call("c")))
-        assert not is_call(compiled(draw.action("a")))
 
     def test_only_executor_nodes_go_through_a_configuration(self, draw: "Draw") -> None:
         """Of a provider, or with an endpoint."""
