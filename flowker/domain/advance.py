@@ -54,9 +54,15 @@ def advance(plan: Plan, state: State, event: Event) -> tuple[State, list[Run]]:
         return state, []
     known = state.open
     state = state.copy()
-    _apply(plan, state, event)
-    _finish_if_done(state)
+    apply(plan, state, event)
     return state, [run for node_id, run in state.open.items() if known.get(node_id) != run]
+
+
+def apply(plan: Plan, state: State, event: Event) -> None:
+    """The same in place, for whoever has the state for himself."""
+    if not _is_void(state, event):
+        _take_in(plan, state, event)
+        _finish_if_done(state)
 
 
 def fold(plan: Plan, events: Iterable[Event]) -> State:
@@ -67,7 +73,7 @@ def fold(plan: Plan, events: Iterable[Event]) -> State:
         raise TypeError("a journal begins with the accepted event")
     state = begin(plan, accepted)
     for event in remaining:
-        state, _ = advance(plan, state, event)
+        apply(plan, state, event)
     return state
 
 
@@ -82,7 +88,7 @@ def _is_void(state: State, event: Event) -> bool:
     return isinstance(event, Accepted) or state.status in TERMINAL
 
 
-def _apply(plan: Plan, state: State, event: Event) -> None:
+def _take_in(plan: Plan, state: State, event: Event) -> None:
     if isinstance(event, Settled):
         for outcome in event.outcomes:
             if outcome.node_id in state.open:

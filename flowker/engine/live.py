@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from flowker.domain.actions import LogAction
-from flowker.domain.advance import advance, begin, is_limited
+from flowker.domain.advance import advance, apply, begin, is_limited
 from flowker.domain.contexts import context_of
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import (
@@ -89,14 +89,15 @@ class Live:
 
         The time limit is looked at before every wave, with `read_clock` if it is given: evaluating takes time too.
         """
+        # Calls that are under way see the state as it was when they began.
+        self.state = self.state.copy()
         events = list(arrived)
         for event in events:
-            self._advance(event)
-        at = format_timestamp(now)
-        while not self.ended and (
-            results := self._time_out(read_clock() if read_clock else now) or self._run_in_place(now, at)
-        ):
+            apply(self.plan, self.state, event)
+        at, clock = format_timestamp(now), now
+        while not self.ended and (results := self._time_out(clock) or self._run_in_place(now, at)):
             events += results
+            clock = read_clock() if read_clock else now
         if self.state.error is not None and not self.ended and not any(map(self.state.has_begun, self.state.open)):
             events.append(self._give_up(at))
         return _merge_settled(events)
@@ -198,7 +199,7 @@ class Live:
         if outcomes := tuple(result for result in results if isinstance(result, Outcome)):
             events.append(Settled(at, outcomes))
         for event in events:
-            self._advance(event)
+            apply(self.plan, self.state, event)
         for run in ready:
             behaviour = self.plan.nodes[run.node_id].behaviour
             if isinstance(behaviour, LogAction):

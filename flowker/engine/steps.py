@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -46,7 +47,7 @@ def configuration_id(node: Node) -> str:
 
 def run_in_place(node: Node, run: Run, context: Mapping[str, Any], now: datetime, at: str) -> Outcome | Postponed:
     """Evaluate a built-in node; it takes no time and has no effect outside. `at` is the text of `now`."""
-    occasion = _occasion(context.get("execution", {}).get("id", ""), node.id, at)
+    occasion = partial(_occasion, context.get("execution", {}).get("id", ""), node.id, at)
     result = run_builtin(node.behaviour, context, elapsed=run.not_before is not None, occasion=occasion)
     if isinstance(result, Produced):
         return Outcome(node.id, "completed", result.output, attempts=run.attempt, executed_at=at)

@@ -23,7 +23,7 @@ def conditional(text: str) -> Conditional:
 def run(
     behaviour: Behaviour, context: dict[str, Any] | None = None, *, elapsed: bool = False
 ) -> Produced | Failed | Wait:
-    return run_builtin(behaviour, context or {}, elapsed=elapsed, occasion=OCCASION)
+    return run_builtin(behaviour, context or {}, elapsed=elapsed, occasion=lambda: OCCASION)
 
 
 @pytest.mark.parametrize(("amount", "result", "branch"), [(101, True, "true"), (Decimal("100.00"), False, "false")])

@@ -107,7 +107,9 @@ def run(definition: Definition, input_: dict[str, Any], answers: Mapping[str, An
         if node_id in answers:
             output: Any = {"status": 201, "body": answers[node_id]}
         else:
-            result = run_builtin(definition.nodes[node_id].behaviour, state.context, elapsed=False, occasion=OCCASION)
+            result = run_builtin(
+                definition.nodes[node_id].behaviour, state.context, elapsed=False, occasion=lambda: OCCASION
+            )
             assert isinstance(result, Produced)
             output = result.output
         state, _ = advance(plan, state, Settled("later", (Outcome(node_id, "completed", output),)))

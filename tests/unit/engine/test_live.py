@@ -177,6 +177,20 @@ class TestWhatIsNext:
         assert ready == [Run("c")]
         assert live.ready_calls(T0) == []
 
+    def test_what_a_call_sees_is_not_changed_by_what_comes_later(self, make_live: MakeLive, draw: "Draw") -> None:
+        """Its body is made of it while others end, and must be the same in a repeated call."""
+        live = make_live([draw.trigger, draw.call("a"), draw.call("b")], draw.edges(("t", "a"), ("t", "b")))
+        live.take_in([], T0)
+        ready = live.ready_calls(T0)
+        live.announce_calls(ready, T0_TEXT)
+        seen = live.context_of(ready[1])
+        before = dict(seen)
+
+        live.take_in([settled("a", 1)], at(1))
+
+        assert "a" in live.state.context
+        assert seen == before
+
     def test_a_further_attempt_is_ready_at_its_time(self, make_live: MakeLive, draw: "Draw") -> None:
         """And not before."""
         live = make_live([draw.trigger, draw.call("c")], draw.chain("t", "c"))
