@@ -19,6 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from flowker.storage.statements import begin_with
+
 BUSY_S: Final = 5.0
 """How long a writer waits for another process (a migration, a shell) before the batch is refused."""
 
@@ -145,7 +147,7 @@ def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine
             raise DatabaseReplaced("another file is where the database was")
         if not read_only and not upgrading and connection.info["log"].is_long():
             _checkpoint(connection)
-        connection.exec_driver_sql(begin)
+        begin_with(connection, begin)
 
     return engine
 
