@@ -1,8 +1,15 @@
 """Time as the service sees it: one seam, so that tests turn the clock by hand."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
+
+
+class Alarm(Protocol):
+    """Something that is to happen at its time."""
+
+    def cancel(self) -> Any: ...
 
 
 class Clock(Protocol):
@@ -11,6 +18,10 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        """Call this on the event loop after this time, unless that is cancelled: less than a task that sleeps."""
+        ...
 
 
 class SystemClock:
@@ -21,3 +32,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        return asyncio.get_running_loop().call_later(seconds, callback)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -227,24 +227,27 @@ class Driver:
     def _start_calls(self, live: Live, ready: list[Run]) -> None:
         for run in ready:
             attempt = self._steps.call(live.id, live.plan.nodes[run.node_id], run, live.context_of(run))
-            live.start_call(run, attempt, partial(self._lanes.leave, live.id, run.node_id))
+            live.start_call(run, attempt, partial(self._call_ended, live.id, run.node_id))
+
+    def _call_ended(self, execution_id: str, node_id: str) -> None:
+        self._lanes.leave(execution_id, node_id)
+        self._mailbox.ring(execution_id)
 
     async def _next_events(self, live: Live, turn: datetime) -> list[Event]:
         """Wait for a call to end, a wait to elapse, the time limit, or somebody who asks something.
 
         What could go on at the time of the `turn` has gone on, or waits for another process since this one stops.
         """
+        bell = self._mailbox.bell(live.id)
+        if self._lanes.has_place(live.id, live.in_line) or any(call.done() for call in live.calls):
+            self._mailbox.ring(live.id)
         wake_at = live.wake_at(format_timestamp(turn))
         seconds = max(0.0, (wake_at - self._clock.now()).total_seconds())
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        bell = self._mailbox.bell(live.id)
-        if self._lanes.has_place(live.id, live.in_line):
-            self._mailbox.ring(live.id)
+        alarm = self._clock.call_later(seconds, partial(self._mailbox.ring, live.id))
         try:
-            waits: list[asyncio.Future[Any]] = [timer, bell, *live.calls]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await bell
         finally:
-            timer.cancel()
+            alarm.cancel()
             self._mailbox.silence(live.id)
         return live.collect()
 

@@ -59,10 +59,10 @@ def is_large(value: Any) -> bool:
         left -= VALUE_CHARACTERS
         if isinstance(one, str):
             left -= len(one)
-        elif isinstance(one, Mapping | list):
+        elif isinstance(one, dict | list):
             left -= VALUE_CHARACTERS * len(one)
             if left > 0:
-                pending.extend(one.values() if isinstance(one, Mapping) else one)
+                pending.extend(one.values() if isinstance(one, dict) else one)
     return left <= 0
 
 

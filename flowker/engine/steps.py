@@ -2,14 +2,13 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
 
-from flowker.domain.calls import EndpointName, ExecutorCall
+from flowker.domain.calls import ExecutorCall
 from flowker.domain.errors import InternalError
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Run, Settled
 from flowker.domain.kazaam import Occasion
@@ -21,9 +20,9 @@ from flowker.domain.timestamps import format_timestamp
 from flowker.engine.clock import Clock
 from flowker.engine.inputs import map_output, prepare_input
 from flowker.engine.tallies import Tallies
+from flowker.engine.ways import Way, Ways
 from flowker.executors.breaker import Breakers
-from flowker.executors.client import Call, Caller, CallFailed, CallResult, ProviderConfiguration
-from flowker.storage import executor_configurations, provider_configurations
+from flowker.executors.client import Call, Caller, CallFailed, CallResult
 from flowker.storage.database import Store
 from flowker.storage.vault import SecretUnreadable, Vault
 
@@ -68,8 +67,7 @@ class Steps:
         breakers: Breakers,
         tallies: Tallies,
     ) -> None:
-        self._store = store
-        self._vault = vault
+        self._ways = Ways(store, vault)
         self._caller = caller
         self._clock = clock
         self._breakers = breakers
@@ -113,7 +111,7 @@ class Steps:
     ) -> Event:
         started = self._clock.now()
         try:
-            way = await self._way(behaviour)
+            way = await self._ways.find(behaviour)
         except SecretUnreadable as error:
             log.warning("secrets unreadable", execution_id=execution_id, node_id=node.id, reason=str(error))
             way = None
@@ -139,7 +137,7 @@ class Steps:
         call: ExecutorCall,
         run: Run,
         context: Mapping[str, Any],
-        way: "_Way | None",
+        way: Way | None,
     ) -> CallResult:
         if way is None:
             return CallFailed("the configuration is unknown, not active or unreadable", retryable=False)
@@ -170,36 +168,6 @@ class Steps:
         self._breakers.settle(call.configuration.id, run, result)
         self._tallies.call_ended(call.executor_id, result, self._clock.now() - started)
         return result
-
-    async def _way(self, call: ExecutorCall) -> "_Way | None":
-        """Where the call goes, as it is stored now; None when there is nothing active to go through."""
-        if call.endpoint is not None:
-            return await self._way_to_endpoint(call, call.endpoint)
-        found = await self._store.read(provider_configurations.get, call.provider_configuration_id or "")
-        if found is None or found.status != "active":
-            return None
-        configuration = ProviderConfiguration(found.id, found.provider_id, self._vault.open(found.config, found.id))
-        return _Way(configuration, call.method, call.path, call.timeout_s)
-
-    async def _way_to_endpoint(self, call: ExecutorCall, name: EndpointName) -> "_Way | None":
-        found = await self._store.read(executor_configurations.get, name.configuration_id)
-        endpoint = None if found is None else found.endpoint(name.name)
-        if found is None or endpoint is None or found.status != "active":
-            return None
-        auth = self._vault.open(found.authentication, found.id)
-        configuration = ProviderConfiguration(found.id, "http", {"base_url": found.base_url, "auth": auth})
-        timeout_s = float(endpoint["timeout"]) if call.timeout_s is None else call.timeout_s
-        return _Way(configuration, endpoint["method"], endpoint["path"], timeout_s)
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Where a call goes: the configuration in clear, and what of it is called."""
-
-    configuration: ProviderConfiguration
-    method: str
-    path: str
-    timeout_s: float | None
 
 
 def _occasion(execution_id: str, node_id: str, now: str) -> Occasion:

@@ -1,13 +1,15 @@
 """What goes into a call and what comes out of it: the words between the engine and the executors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from multidict import CIMultiDict
 from yarl import URL
 
 from flowker.executors.authentication import NO_CREDENTIALS, Credentials
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,14 @@ class ProviderConfiguration:
     id: str
     provider_id: str
     config: Mapping[str, Any] = field(repr=False)
+    _known: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def know(self, read: Callable[[Mapping[str, Any]], T]) -> T:
+        """What `read` makes of the config, made once: many calls go through the same configuration."""
+        if read not in self._known:
+            self._known[read] = read(self.config)
+        known: T = self._known[read]
+        return known
 
 
 @dataclass(frozen=True, slots=True)

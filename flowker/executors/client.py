@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import structlog
 from aiohttp.abc import AbstractResolver
-from structlog.contextvars import bound_contextvars
+from multidict import CIMultiDict
 from yarl import URL
 
 from flowker.executors.calls import (
@@ -97,11 +97,13 @@ class Caller:
 
     async def call(self, call: Call) -> CallResult:
         """Make one attempt. Whatever happens is a result; only being cancelled is raised."""
-        with bound_contextvars(execution_id=call.execution_id, node_id=call.node_id):
-            return await self.send(lambda: _prepare(call))
+        return await self.send(lambda: _prepare(call), execution_id=call.execution_id, node_id=call.node_id)
 
-    async def send(self, prepare: Callable[[], OutgoingRequest]) -> CallResult:
-        """Send what `prepare` makes, or `CallRefused` that it raises. Whatever happens is a result."""
+    async def send(self, prepare: Callable[[], OutgoingRequest], **whose: str) -> CallResult:
+        """Send what `prepare` makes, or `CallRefused` that it raises. Whatever happens is a result.
+
+        The log is told `whose` it was, should anything break.
+        """
         if self._session is None:
             return CallFailed("Flowker is not connected", retryable=True)
         try:
@@ -113,7 +115,7 @@ class Caller:
         except Exception as error:  # noqa: BLE001 - the engine relies on an answer to every call
             # The message of an error may have a secret in it: only its type and the place are logged.
             place = traceback.format_tb(error.__traceback__)
-            _log.error("call_broke", error=type(error).__name__, place=place)
+            _log.error("call_broke", error=type(error).__name__, place=place, **whose)
             return CallFailed("the call failed inside of Flowker", retryable=False)
 
     async def _send_in_time(self, session: aiohttp.ClientSession, request: OutgoingRequest) -> CallResult:
@@ -151,7 +153,7 @@ async def _send(session: aiohttp.ClientSession, request: OutgoingRequest) -> Cal
         async with session.request(
             request.method,
             _with_query(request.url, credentials.query),
-            headers=[*request.headers.items(), *credentials.headers.items()],
+            headers=_with_headers(request.headers, credentials.headers),
             data=request.body,
             allow_redirects=False,
         ) as response:
@@ -168,6 +170,14 @@ async def _addresses(url: URL, resolver: AbstractResolver) -> list[str]:
         return [str(ipaddress.ip_address(host))]
     except ValueError:  # it is a name
         return [one["host"] for one in await resolver.resolve(host, url.port or 0, socket.AF_UNSPEC)]
+
+
+def _with_headers(headers: CIMultiDict[str], more: Mapping[str, str]) -> CIMultiDict[str]:
+    if not more:
+        return headers
+    both = headers.copy()
+    both.extend(more)
+    return both
 
 
 def _with_query(url: URL, parameters: Mapping[str, str]) -> URL:

@@ -14,6 +14,7 @@ from flowker.executors.authentication import read_credentials
 from flowker.executors.calls import Call, OutgoingRequest
 from flowker.executors.refusals import CallRefused, faults_of
 from flowker.executors.requests import (
+    Terms,
     encode_json,
     input_headers_of,
     join_url,
@@ -21,6 +22,7 @@ from flowker.executors.requests import (
     query_of,
     request_of,
     segment,
+    terms_of,
 )
 from flowker.executors.shapes import BASE_URL, HEADERS, TIMEOUT_SECONDS, Shape, document
 
@@ -56,22 +58,21 @@ _PARAMETER = re.compile(r"(?<!\{)\{([A-Za-z_][\w-]*)\}(?!\})")
 
 def probe(config: Mapping[str, Any]) -> OutgoingRequest:
     """GET of the base URL as a call would send it, or `CallRefused`."""
-    return probe_of(config, join_url(config.get("base_url"), "", []), read_credentials(config.get("auth")))
+    return probe_of(join_url(config.get("base_url"), "", []), _terms(config))
 
 
 def prepare(call: Call) -> OutgoingRequest:
     """The request of a call, or `CallRefused`."""
-    config = call.configuration.config
-    credentials = read_credentials(config.get("auth"))
+    terms = call.configuration.know(_terms)
     path, input_ = _fill(call.path, call.input)
     query = query_of(input_.get("query"))
-    if credentials.query.keys() & {name for name, _ in query}:
+    if terms.credentials.query.keys() & {name for name, _ in query}:
         raise CallRefused("the query of the input sets the parameter of the API key")
     return request_of(
         call,
         call.method,
-        join_url(config.get("base_url"), path, query),
-        credentials,
+        join_url(call.configuration.config.get("base_url"), path, query),
+        terms,
         body=_encode_body(call.method, input_),
         headers=input_headers_of(input_.get("headers")),
     )
@@ -95,6 +96,10 @@ def foresee(path: str, input_: Mapping[str, Any]) -> dict[str, str]:
 
 
 _ANY_BASE_URL = "https://any.invalid"
+
+
+def _terms(config: Mapping[str, Any]) -> Terms:
+    return terms_of(config, read_credentials(config.get("auth")))
 
 
 def _fill(path: str, input_: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

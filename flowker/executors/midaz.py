@@ -5,9 +5,19 @@ from typing import Any
 
 from yarl import URL
 
-from flowker.executors.authentication import Credentials, read_credentials
+from flowker.executors.authentication import read_credentials
 from flowker.executors.calls import Call, OutgoingRequest
-from flowker.executors.requests import Query, encode_json, join_url, probe_of, query_of, request_of, segment
+from flowker.executors.requests import (
+    Query,
+    Terms,
+    encode_json,
+    join_url,
+    probe_of,
+    query_of,
+    request_of,
+    segment,
+    terms_of,
+)
 from flowker.executors.shapes import (
     AMOUNT,
     BASE_URL,
@@ -104,32 +114,32 @@ GET_ACCOUNT_BALANCE_SCHEMA: Shape = document({"accountId": UUID, "limit": PAGE_S
 
 def probe(config: Mapping[str, Any]) -> OutgoingRequest:
     """GET of the base URL of the transaction service, the one that moves money, or `CallRefused`."""
-    return probe_of(config, join_url(config.get("transaction_base_url"), "", []), _credentials(config))
+    return probe_of(join_url(config.get("transaction_base_url"), "", []), _terms(config))
 
 
 def prepare_create_transaction(call: Call) -> OutgoingRequest:
     """The transaction as it came: what it has to have, the far side knows best."""
     url = _url(call, "transaction_base_url", "transactions/json")
-    return request_of(call, "POST", url, _credentials(call.configuration.config), body=encode_json(call.input))
+    return request_of(call, "POST", url, call.configuration.know(_terms), body=encode_json(call.input))
 
 
 def prepare_create_account(call: Call) -> OutgoingRequest:
     """The account as it came."""
     url = _url(call, "onboarding_base_url", "accounts")
-    return request_of(call, "POST", url, _credentials(call.configuration.config), body=encode_json(call.input))
+    return request_of(call, "POST", url, call.configuration.know(_terms), body=encode_json(call.input))
 
 
 def prepare_get_account(call: Call) -> OutgoingRequest:
     """One account by its id."""
     url = _url(call, "onboarding_base_url", _account_path(call))
-    return request_of(call, "GET", url, _credentials(call.configuration.config))
+    return request_of(call, "GET", url, call.configuration.know(_terms))
 
 
 def prepare_get_account_balance(call: Call) -> OutgoingRequest:
     """A page of the balances of one account."""
     page = {"limit": call.input.get("limit", PAGE_SIZE["default"]), "cursor": call.input.get("cursor")}
     url = _url(call, "transaction_base_url", f"{_account_path(call)}/balances", query_of(page))
-    return request_of(call, "GET", url, _credentials(call.configuration.config))
+    return request_of(call, "GET", url, call.configuration.know(_terms))
 
 
 def _account_path(call: Call) -> str:
@@ -144,6 +154,6 @@ def _url(call: Call, base_url: str, path: str, query: Query = ()) -> URL:
     return join_url(config.get(base_url), f"v1/organizations/{organization}/ledgers/{ledger}/{path}", query)
 
 
-def _credentials(config: Mapping[str, Any]) -> Credentials:
+def _terms(config: Mapping[str, Any]) -> Terms:
     auth = config.get("auth")
-    return read_credentials(auth and {"type": "oidc_client_credentials", "config": auth})
+    return terms_of(config, read_credentials(auth and {"type": "oidc_client_credentials", "config": auth}))

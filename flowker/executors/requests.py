@@ -4,14 +4,14 @@ What goes into a call may come straight from a webhook, so it can neither leave 
 the caller, nor a header of the configuration.
 """
 
-import os
+import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
-from uuid import UUID
 
 from multidict import CIMultiDict
 from yarl import URL
@@ -26,6 +26,11 @@ from flowker.executors.refusals import CallRefused
 TIMEOUT_DEFAULT_S = 30.0
 TIMEOUT_MIN_S = 1.0
 TIMEOUT_MAX_S = 300.0
+
+URLS_KEPT_MAX = 256
+"""URLs that were called last: most nodes call the same one again and again."""
+
+_NO_BASE_URL = "the configuration has no valid base URL"
 
 _OURSELVES: Mapping[str, str] = {
     "Accept": "application/json, */*;q=0.5",
@@ -62,26 +67,48 @@ _VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 Query = Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a configuration says of each of its requests, checked. `reserved` are headers that no input may set."""
+
+    headers: CIMultiDict[str]
+    credentials: Credentials
+    reserved: frozenset[str]
+    allow_redirects: bool
+
+
+def terms_of(config: Mapping[str, Any], credentials: Credentials) -> Terms:
+    """The terms of a configuration whose authentication comes to these credentials, or `CallRefused`."""
+    fixed = headers_of(config.get("headers"), "the headers of the configuration")
+    _refuse_headers(credentials.headers, _OURS)
+    _refuse_headers(fixed, _OURS | credentials.header_names)
+    headers = CIMultiDict(_OURSELVES)
+    headers.update(fixed)
+    return Terms(
+        headers,
+        _with_secrets(credentials, fixed),
+        _OURS | _IDENTITY | credentials.header_names | _lower(fixed),
+        config.get("allow_redirects") is True,
+    )
+
+
 def request_of(
     call: Call,
     method: str,
     url: URL,
-    credentials: Credentials,
+    terms: Terms,
     *,
     body: bytes | None = None,
     content_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
 ) -> OutgoingRequest:
     """The request of a call; `headers` are those that its input wants. Raises `CallRefused`."""
-    config = call.configuration.config
-    fixed = _fixed_headers(config, credentials)
-    wanted = headers or {}
-    _refuse_headers(wanted, _OURS | _IDENTITY | credentials.header_names | _lower(fixed))
-    all_headers = CIMultiDict(_OURSELVES)
+    all_headers = terms.headers.copy()
     if body is not None:
-        all_headers["Content-Type"] = content_type
-    all_headers.update(fixed)
-    all_headers.update(wanted)
+        all_headers.setdefault("Content-Type", content_type)
+    if headers:
+        _refuse_headers(headers, terms.reserved)
+        all_headers.update(headers)
     all_headers.update(_tracking(call))
     return OutgoingRequest(
         method=method,
@@ -90,42 +117,34 @@ def request_of(
         body=body,
         timeout_s=_timeout_s(call),
         success_status_codes=call.success_status_codes,
-        allow_redirects=config.get("allow_redirects") is True,
-        credentials=_with_secrets(credentials, fixed),
+        allow_redirects=terms.allow_redirects,
+        credentials=terms.credentials,
     )
 
 
-def probe_of(config: Mapping[str, Any], url: URL, credentials: Credentials) -> OutgoingRequest:
-    """GET of a URL with the headers and credentials of a configuration, or `CallRefused`."""
-    fixed = _fixed_headers(config, credentials)
+def probe_of(url: URL, terms: Terms) -> OutgoingRequest:
+    """GET of a URL with the headers and credentials of a configuration."""
     return OutgoingRequest(
         method="GET",
         url=url,
-        headers=CIMultiDict({**_OURSELVES, **fixed}),
+        headers=terms.headers.copy(),
         body=None,
         timeout_s=TIMEOUT_DEFAULT_S,
         success_status_codes=None,
-        allow_redirects=config.get("allow_redirects") is True,
-        credentials=_with_secrets(credentials, fixed),
+        allow_redirects=terms.allow_redirects,
+        credentials=terms.credentials,
     )
 
 
 def join_url(base_url: Any, path: str, query: Query) -> URL:
     """The URL of a path below a base URL; a query in the path or the base URL is kept. Raises `CallRefused`."""
-    base = parse_base(base_url)
-    path, _, query_in_path = path.partition("?")
-    _refuse_traversal(path)
-    joined = f"{base.raw_path.rstrip('/')}/{_quote(path.lstrip('/'))}" if path.strip("/") else base.raw_path
-    if path.endswith("/") and not joined.endswith("/"):
-        joined += "/"
-    queries = (base.raw_query_string, _quote(query_in_path), urlencode(query, quote_via=quote))
-    return URL.build(
-        scheme=base.scheme,
-        authority=base.raw_authority,
-        path=joined,
-        query_string="&".join(part for part in queries if part),
-        encoded=True,
-    )
+    if not isinstance(base_url, str):
+        raise CallRefused(_NO_BASE_URL)
+    url = _below(base_url, path)
+    if not query:
+        return url
+    queries = (url.raw_query_string, urlencode(query, quote_via=quote))
+    return _build(url, url.raw_path, "&".join(part for part in queries if part))
 
 
 def parse_base(base_url: Any) -> URL:
@@ -134,7 +153,7 @@ def parse_base(base_url: Any) -> URL:
         base = URL(base_url)
         check_url(base)
     except (TypeError, ValueError):
-        raise CallRefused("the configuration has no valid base URL") from None
+        raise CallRefused(_NO_BASE_URL) from None
     if any(is_secret_name(name) for name in base.query):
         raise CallRefused("the base URL has a secret in its query, where it would be shown")
     return base
@@ -190,6 +209,22 @@ def encode_json(content: Any) -> bytes:
         raise CallRefused("the input cannot be written as JSON") from None
 
 
+@lru_cache(URLS_KEPT_MAX)
+def _below(base_url: str, path: str) -> URL:
+    base = parse_base(base_url)
+    path, _, query_in_path = path.partition("?")
+    _refuse_traversal(path)
+    joined = f"{base.raw_path.rstrip('/')}/{_quote(path.lstrip('/'))}" if path.strip("/") else base.raw_path
+    if path.endswith("/") and not joined.endswith("/"):
+        joined += "/"
+    queries = (base.raw_query_string, _quote(query_in_path))
+    return _build(base, joined, "&".join(part for part in queries if part))
+
+
+def _build(base: URL, path: str, query: str) -> URL:
+    return URL.build(scheme=base.scheme, authority=base.raw_authority, path=path, query_string=query, encoded=True)
+
+
 def _refuse_traversal(path: str) -> None:
     """A path goes down only, however often and in whatever way its dots and slashes are encoded."""
     decoded = path
@@ -207,13 +242,6 @@ def _quote(text: str) -> str:
         return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe="%/:@!$&'()*+,;=~?-._")
     except UnicodeEncodeError:
         raise CallRefused("the path of the call is not valid Unicode") from None
-
-
-def _fixed_headers(config: Mapping[str, Any], credentials: Credentials) -> dict[str, str]:
-    fixed = headers_of(config.get("headers"), "the headers of the configuration")
-    _refuse_headers(credentials.headers, _OURS)
-    _refuse_headers(fixed, _OURS | credentials.header_names)
-    return fixed
 
 
 def _refuse_headers(headers: Mapping[str, str], reserved: frozenset[str]) -> None:
@@ -260,7 +288,8 @@ def _tracking(call: Call) -> dict[str, str]:
     return {
         "Idempotency-Key": f"{call.execution_id}:{quote(call.node_id, safe=_VISIBLE_ASCII)}",
         "X-Flowker-Execution-Id": call.execution_id,
-        "traceparent": f"00-{UUID(call.execution_id).hex}-{os.urandom(8).hex()}-01",
+        # No secret: what the system would have to be asked for costs a handover to another thread.
+        "traceparent": f"00-{call.execution_id.replace('-', '')}-{random.getrandbits(64):016x}-01",
     }
 
 

@@ -56,8 +56,8 @@ async def read_result(response: aiohttp.ClientResponse, request: OutgoingRequest
 async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> tuple[bytes, bool]:
     """The body up to a bound, counted after decompression, and whether that is all of it."""
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
+    while not response.content.at_eof():
+        body += await response.content.readany()
         if len(body) > bytes_max:
             return bytes(body[:bytes_max]), False
     return bytes(body), True
@@ -125,6 +125,8 @@ def _read_error_body(response: aiohttp.ClientResponse, request: OutgoingRequest,
 
 def _mask(value: Any, credentials: Credentials) -> Any:
     """The value, its texts without the secrets. Masking the bytes could break a number and would miss an escape."""
+    if not credentials.secrets:
+        return value
     if isinstance(value, str):
         return credentials.mask(value)
     if isinstance(value, list):

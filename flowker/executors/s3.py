@@ -17,7 +17,7 @@ from yarl import URL
 from flowker.executors.authentication import Credentials, maskable
 from flowker.executors.calls import Call, OutgoingRequest
 from flowker.executors.refusals import CallRefused, faults_of
-from flowker.executors.requests import encode_json, parse_base, probe_of, request_of
+from flowker.executors.requests import encode_json, parse_base, probe_of, request_of, terms_of
 from flowker.executors.responses import CHARSETS
 from flowker.executors.shapes import BASE_URL, FILLED, Shape, document
 
@@ -68,7 +68,7 @@ class _Keys(NamedTuple):
 def probe(config: Mapping[str, Any]) -> OutgoingRequest:
     """A listing of the bucket without an entry, signed, or `CallRefused`."""
     url = _url(config, "").with_query({"list-type": "2", "max-keys": "0"})
-    return probe_of(config, url, _sign(config, "GET", url))
+    return probe_of(url, terms_of(config, _sign(config, "GET", url)))
 
 
 def prepare_put_object(call: Call) -> OutgoingRequest:
@@ -76,14 +76,16 @@ def prepare_put_object(call: Call) -> OutgoingRequest:
     url = _object_url(call)
     content_type = _content_type(call.input.get("content_type"))
     body = _encode_body(call.input.get("body"), content_type)
-    credentials = _sign(call.configuration.config, "PUT", url, body, content_type)
-    return request_of(call, "PUT", url, credentials, body=body, content_type=content_type)
+    config = call.configuration.config
+    terms = terms_of(config, _sign(config, "PUT", url, body, content_type))
+    return request_of(call, "PUT", url, terms, body=body, content_type=content_type)
 
 
 def prepare_get_object(call: Call) -> OutgoingRequest:
     """GET of the object."""
     url = _object_url(call)
-    return request_of(call, "GET", url, _sign(call.configuration.config, "GET", url))
+    config = call.configuration.config
+    return request_of(call, "GET", url, terms_of(config, _sign(config, "GET", url)))
 
 
 def foresee(_: str, input_: Mapping[str, Any]) -> dict[str, str]:

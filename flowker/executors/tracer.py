@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flowker.executors.authentication import Credentials, read_credentials
+from flowker.executors.authentication import read_credentials
 from flowker.executors.calls import Call, OutgoingRequest
-from flowker.executors.requests import encode_json, join_url, probe_of, query_of, request_of
+from flowker.executors.requests import Terms, encode_json, join_url, probe_of, query_of, request_of, terms_of
 from flowker.executors.shapes import (
     AMOUNT,
     BASE_URL,
@@ -85,14 +85,14 @@ LIST_VALIDATIONS_SCHEMA: Shape = document(
 
 def probe(config: Mapping[str, Any]) -> OutgoingRequest:
     """GET of the base URL as a call would send it, or `CallRefused`."""
-    return probe_of(config, join_url(config.get("base_url"), "", []), _credentials(config))
+    return probe_of(join_url(config.get("base_url"), "", []), _terms(config))
 
 
 def prepare_validate_transaction(call: Call) -> OutgoingRequest:
     """The transaction as it came: what a validation has to have, the far side knows best."""
     config = call.configuration.config
     url = join_url(config.get("base_url"), _VALIDATIONS, [])
-    return request_of(call, "POST", url, _credentials(config), body=encode_json(call.input))
+    return request_of(call, "POST", url, call.configuration.know(_terms), body=encode_json(call.input))
 
 
 def prepare_list_validations(call: Call) -> OutgoingRequest:
@@ -101,8 +101,8 @@ def prepare_list_validations(call: Call) -> OutgoingRequest:
     known = LIST_VALIDATIONS_SCHEMA["properties"]
     filters = {"limit": PAGE_SIZE["default"], **{name: call.input[name] for name in known if name in call.input}}
     url = join_url(config.get("base_url"), _VALIDATIONS, query_of(filters))
-    return request_of(call, "GET", url, _credentials(config))
+    return request_of(call, "GET", url, call.configuration.know(_terms))
 
 
-def _credentials(config: Mapping[str, Any]) -> Credentials:
-    return read_credentials({"type": "api_key", "config": {"key": config.get("api_key")}})
+def _terms(config: Mapping[str, Any]) -> Terms:
+    return terms_of(config, read_credentials({"type": "api_key", "config": {"key": config.get("api_key")}}))

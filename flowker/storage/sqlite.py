@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from flowker.storage.statements import begin_with
 
 BUSY_S: Final = 5.0
 """How long a writer waits for another process (a migration, a shell) before the batch is refused."""
@@ -76,6 +79,36 @@ class FileLock:
             file.close()
 
 
+class Log:
+    """The write-ahead log of a database, kept open by who looks at it before each transaction.
+
+    Whatever is asked of the system lets another thread run first, and under load that one does not stop at once.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._path = _log_of(database)
+        self._file: FileIO | None = None
+
+    def is_long(self) -> bool:
+        """Whether the last of `LOG_PAGES` pages is in use (https://sqlite.org/fileformat2.html, section 4.1).
+
+        A page that is left from before the log was begun anew has other salts than the head of the log.
+        """
+        try:
+            self._file = self._file or FileIO(self._path)
+            number = self._file.fileno()
+            head = os.pread(number, 32, 0)
+            page_bytes = int.from_bytes(head[8:12])
+            salts = os.pread(number, 8, 32 + (LOG_PAGES - 1) * (24 + page_bytes) + 8)
+            return len(head) == 32 and salts == head[16:24]
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine:
     """Connections to the file, which only an upgrade makes when it is not there."""
     path = _path(url).absolute()
@@ -98,18 +131,23 @@ def make_engine(url: str, *, read_only: bool, upgrading: bool = False) -> Engine
 
     @event.listens_for(engine, "connect")
     def prepare(raw: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info["log"] = Log(path)
         for pragma in pragmas:
             raw.execute(f"PRAGMA {pragma}")
         record.info["file"] = _identity(path)
+
+    @event.listens_for(engine, "close")
+    def close_log(_: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info["log"].close()
 
     @event.listens_for(engine, "begin")
     def begin_on_the_file_at_the_path(connection: Connection) -> None:
         # A connection goes on with a file that was removed or replaced: what it writes there would be lost.
         if connection.info["file"] != _identity(path):
             raise DatabaseReplaced("another file is where the database was")
-        if not read_only and not upgrading and _is_long(_log_of(path)):
+        if not read_only and not upgrading and connection.info["log"].is_long():
             _checkpoint(connection)
-        connection.exec_driver_sql(begin)
+        begin_with(connection, begin)
 
     return engine
 
@@ -148,21 +186,6 @@ def end_process() -> None:
 def is_failed_flush(error: OperationalError) -> bool:
     code = getattr(error.orig, "sqlite_errorcode", None)
     return code in {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
-
-
-def _is_long(log: Path) -> bool:
-    """Whether the last of `LOG_PAGES` pages is in use (https://sqlite.org/fileformat2.html, section 4.1).
-
-    A page that is left from before the log was begun anew has other salts than the head of the log.
-    """
-    try:
-        with log.open("rb", buffering=0) as file:
-            head = file.read(32)
-            page_bytes = int.from_bytes(head[8:12])
-            file.seek(32 + (LOG_PAGES - 1) * (24 + page_bytes) + 8)
-            return len(head) == 32 and file.read(8) == head[16:24]
-    except OSError:
-        return False
 
 
 def _write_again(log: Path) -> None:

@@ -99,11 +99,23 @@ def _filled(values: Iterable[Any]) -> list[Any]:
     return row + row[-1:] * (size - len(row))
 
 
+def begin_with(connection: Connection, text: str) -> None:
+    """Run the statement that a transaction begins with, where SQLAlchemy has begun it already."""
+    with _cursor(connection) as cursor:
+        connection.dialect.do_execute(cursor, text, ())
+
+
 @contextmanager
 def _driven(connection: Connection) -> Iterator[DBAPICursor]:
     """A cursor of the driver, whose errors are SQLAlchemy's as they are of every other statement."""
     if not connection.in_transaction():
         connection.begin()  # As SQLAlchemy does it by itself before the first statement.
+    with _cursor(connection) as cursor:
+        yield cursor
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[DBAPICursor]:
     driver = connection.dialect.loaded_dbapi
     raw = connection.connection
     try:

@@ -34,6 +34,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 
 from flowker.app import OPERATION_MODULES, bind, build, shipped_document
+from flowker.engine.clock import Alarm
 from flowker.http.dispatcher import OPERATION, STATUS
 from flowker.http.document import build_asgi
 from flowker.http.security import ApiKeys
@@ -288,6 +289,11 @@ class TurnableClock:
             with suppress(TimeoutError):
                 await asyncio.wait_for(sleeper[1].wait(), left_s)
             self._sleepers.discard(sleeper)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        sleeping = asyncio.ensure_future(self.sleep(seconds))
+        sleeping.add_done_callback(lambda _: None if sleeping.cancelled() else callback())
+        return sleeping
 
     def turn(self, seconds: float) -> None:
         self._ahead += timedelta(seconds=seconds)

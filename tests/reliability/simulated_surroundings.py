@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from flowker.domain.errors import InternalError
+from flowker.engine.clock import Alarm
 from flowker.executors.client import Call, CallFailed, CallResult, CallSucceeded
 from flowker.storage import executions
 from tests.reliability.memory_database import transaction
@@ -65,6 +66,12 @@ class SimulatedClock:
 
     async def sleep(self, seconds: float) -> None:
         await pause(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        # In a frozen process nothing is called until it is thawed.
+        sleeping = asyncio.ensure_future(self.sleep(seconds))
+        sleeping.add_done_callback(lambda _: None if sleeping.cancelled() else callback())
+        return sleeping
 
 
 class SimulatedStore:

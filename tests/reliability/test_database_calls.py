@@ -25,6 +25,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from flowker.app import build
+from flowker.engine.clock import Alarm
 from flowker.settings import load_settings
 from tests.reliability.database_calls import DatabaseCall, Moment, watched
 from tests.reliability.promises import Row, Stored
@@ -121,6 +122,9 @@ class QuickClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / SPEED)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        return asyncio.get_running_loop().call_later(seconds / SPEED, callback)
 
 
 @dataclass

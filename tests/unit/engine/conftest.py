@@ -18,6 +18,7 @@ from flowker.domain.executions import Accepted, Status
 from flowker.domain.timestamps import format_timestamp
 from flowker.domain.workflows import Definition
 from flowker.engine.accepting import Accepting, Submission, new_execution_id
+from flowker.engine.clock import Alarm
 from flowker.engine.definitions import Definitions, compile_aside
 from flowker.engine.embedded import EmbeddedEngine
 from flowker.engine.records import Recorded, read_recorded
@@ -54,13 +55,12 @@ class HandClock:
 
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         # The sleep counts from here and not from its first step: a turn in between would be slept over.
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if seconds > 0:
-            self._sleepers.append((self._now + timedelta(seconds=seconds), future))
-        else:
-            future.set_result(None)
-        self.asked.append(seconds)
-        return _wait_for(future)
+        return _wait_for(self._after(seconds))
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Alarm:
+        future = self._after(seconds)
+        future.add_done_callback(lambda _: None if future.cancelled() else callback())
+        return future
 
     def turn(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
@@ -73,6 +73,15 @@ class HandClock:
         """Whether somebody sleeps until exactly this many seconds from now."""
         until = self._now + timedelta(seconds=seconds)
         return any(until == one and not future.done() for one, future in self._sleepers)
+
+    def _after(self, seconds: float) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if seconds > 0:
+            self._sleepers.append((self._now + timedelta(seconds=seconds), future))
+        else:
+            future.set_result(None)
+        self.asked.append(seconds)
+        return future
 
 
 async def _wait_for(future: asyncio.Future[None]) -> None:

@@ -16,8 +16,9 @@ from flowker.engine.embedded import INPUT_KEPT_BYTES_MAX
 from flowker.engine.records import build_progress, read_extent, read_recorded
 from flowker.engine.steps import STORE_RETRY_S, Steps
 from flowker.engine.wakeups import POLL_MAX_S
-from flowker.storage import executions, journal, provider_configurations
+from flowker.storage import executions, executor_configurations, journal, provider_configurations
 from flowker.storage.database import Connection
+from tests.unit.engine.conftest import CONFIGURATION_ID
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Answer, Bench, Draw
@@ -478,8 +479,9 @@ class TestStopping:
         self, bench: "Bench", draw: "Draw", far_side: FarSide
     ) -> None:
         """It is not made any more: a timer for it would ring at once, again and again."""
-        bench.store.refuse(provider_configurations.get)
-        nodes = [draw.trigger, draw.call("a", "/a"), draw.call("b", "/b")]
+        bench.store.refuse(executor_configurations.get)
+        endpoint = {"executorConfigId": CONFIGURATION_ID, "endpointName": "screen"}
+        nodes = [draw.trigger, {"id": "a", "type": "executor", "data": endpoint}, draw.call("b", "/b")]
         execution_id = await bench.accept(await bench.save(nodes, draw.edges(("t", "a"), ("t", "b"))))
         await bench.until(execution_id, lambda recorded: isinstance(recorded.events[-1], Postponed))
         await bench.eventually(lambda: bench.clock.sleeps(STORE_RETRY_S))
@@ -489,7 +491,6 @@ class TestStopping:
         asked = len(bench.clock.asked)
         bench.clock.turn(STORE_RETRY_S)
         await bench.eventually(lambda: len(bench.clock.asked) > asked)
-        far_side.let_go("/a")
         far_side.let_go("/b")
         await stopping
 

@@ -1,7 +1,6 @@
 """What a call is made of: worked out beside the event loop where there is much of it."""
 
 import threading
-from collections.abc import Iterator, Mapping, ValuesView
 from typing import Any
 
 import pytest
@@ -16,26 +15,20 @@ OCCASION = Occasion("2026-03-17T14:35:00.000000Z", "one:node")
 MUCH = "x" * 20_000
 
 
-class Watched(Mapping[str, Any]):
+class Watched(dict[str, Any]):
     """An object that notes which threads read `amount` in it."""
 
     def __init__(self, **members: Any) -> None:
-        self._members = members
+        super().__init__(members)
         self.readers: set[int] = set()
 
     def __getitem__(self, name: str) -> Any:
         if name == "amount":
             self.readers.add(threading.get_ident())
-        return self._members[name]
+        return super().__getitem__(name)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._members)
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def values(self) -> ValuesView[Any]:
-        return self._members.values()
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401 - that would call this
 
 
 def call_of(**data: Any) -> ExecutorCall:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 import socket
 import ssl
 import time
@@ -638,7 +639,7 @@ async def test_a_caller_that_was_stopped_calls_nobody(far_side: FarSide, call_to
 async def test_a_mistake_of_ours_is_a_failed_call_too(
     caller: Caller, call_to: CallTo, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Logged with its place and without its message, which could show a secret."""
+    """Logged with its place and whose it was, and without its message, which could show a secret."""
 
     class Broken(dict[str, Any]):
         def get(self, *_: object) -> Any:
@@ -650,6 +651,7 @@ async def test_a_mistake_of_ours_is_a_failed_call_too(
     logged = capsys.readouterr().out
     assert result == CallFailed("the call failed inside of Flowker", retryable=False)
     assert "LookupError" in logged
+    assert f"execution_id={call.execution_id} node_id={call.node_id}" in re.sub(r"\x1b\[[0-9;]*m", "", logged)
     assert SECRET not in logged
 
 

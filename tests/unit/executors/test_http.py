@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -285,3 +286,37 @@ def test_the_probe_is_made_as_a_call_is() -> None:
 def test_what_no_call_can_be_sent_with_is_foreseen(path: str, input_: dict[str, Any], members: set[str]) -> None:
     """From what the node says itself; what is not known yet is taken to fit."""
     assert foresee(path, input_).keys() == members
+
+
+def test_calls_through_one_configuration_have_nothing_of_each_other(call_to: CallTo) -> None:
+    """What the configuration says of all of them is read once; what their inputs say stays with each."""
+    first = call_to(BASE, {"headers": {"X-Tenant": "t1"}, **BEARER}, path="a", input={"headers": {"X-Reason": "one"}})
+    second = replace(first, execution_id=first.execution_id[::-1], path="b", input={"query": {"q": 1}})
+
+    one, two, again = prepare(first), prepare(second), prepare(first)
+
+    assert "X-Reason" not in two.headers
+    assert one.headers["X-Reason"] == again.headers["X-Reason"] == "one"
+    assert one.headers["Idempotency-Key"] == again.headers["Idempotency-Key"] != two.headers["Idempotency-Key"]
+    assert [str(request.url) for request in (one, two, again)] == [f"{BASE}/a", f"{BASE}/b?q=1", f"{BASE}/a"]
+    assert {request.headers["X-Tenant"] for request in (one, two, again)} == {"t1"}
+    assert one.credentials is two.credentials
+
+
+def test_a_configuration_that_is_refused_is_refused_to_each_call(call_to: CallTo) -> None:
+    """Nothing is kept of it."""
+    call = call_to(BASE, {"headers": {"Host": "elsewhere.example"}})
+
+    for _ in range(2):
+        with pytest.raises(CallRefused, match="a header is set that only Flowker"):
+            prepare(call)
+
+
+def test_headers_of_the_configuration_replace_ours(call_to: CallTo) -> None:
+    """However they are written; there is one of each."""
+    config = {"headers": {"accept": "text/csv", "content-type": "application/vnd.own+json"}}
+
+    request, probing = prepare(call_to(BASE, config)), probe({"base_url": BASE, **config})
+
+    assert request.headers.getall("Accept") == probing.headers.getall("Accept") == ["text/csv"]
+    assert request.headers.getall("Content-Type") == ["application/vnd.own+json"]

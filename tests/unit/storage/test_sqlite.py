@@ -13,10 +13,11 @@ from sqlalchemy.exc import OperationalError
 from flowker.domain.errors import InternalError
 from flowker.storage import journal, sqlite
 from flowker.storage.database import DatabaseUnusable, Store, upgrade
+from flowker.storage.sqlite import LOG_PAGES, Log
 
 DATABASES = ("sqlite",)
 
-LOG_BYTES = sqlite.LOG_PAGES * 4096
+LOG_BYTES = LOG_PAGES * 4096
 
 
 def put(connection: Connection, key: str, size_bytes: int = 1) -> None:
@@ -47,22 +48,44 @@ async def test_a_short_log_is_left_alone(store: Store, tmp_path: Path) -> None:
 
 async def test_a_log_that_was_begun_anew_is_short(store: Store, tmp_path: Path) -> None:
     """What is left behind its end does not count."""
+    log = Log(tmp_path / "flowker.db")
     await store.write(put, "long", LOG_BYTES)
-    long = sqlite._is_long(tmp_path / "flowker.db-wal")
+    long = log.is_long()
 
     await store.write(put, "copied, and begun anew")
 
     assert long
-    assert not sqlite._is_long(tmp_path / "flowker.db-wal")
+    assert not log.is_long()
+    log.close()
     assert (tmp_path / "flowker.db-wal").stat().st_size > LOG_BYTES
 
 
 def test_a_log_that_is_not_there_is_short(tmp_path: Path) -> None:
-    """Nor is one that has no head yet."""
-    (tmp_path / "empty").touch()
+    """Nor is one long that has no head yet; both are looked at again."""
+    log = Log(tmp_path / "flowker.db")
 
-    assert not sqlite._is_long(tmp_path / "none")
-    assert not sqlite._is_long(tmp_path / "empty")
+    assert not log.is_long()
+    (tmp_path / "flowker.db-wal").touch()
+    assert not log.is_long()
+    (tmp_path / "flowker.db-wal").write_bytes(bytes(LOG_BYTES + LOG_PAGES * 24 + 32))
+    assert log.is_long()
+    log.close()
+
+
+async def test_the_log_is_closed_with_its_connection(store: Store, tmp_path: Path) -> None:
+    """However often a connection is replaced."""
+
+    def opened() -> int:
+        files = (file.resolve() for file in Path("/proc/self/fd").iterdir())
+        return sum(file == tmp_path / "flowker.db-wal" for file in files)
+
+    await store.write(put, "one")
+    before = opened()
+    for number in range(3):
+        store._writer._link.drop()
+        await store.write(put, str(number))
+
+    assert opened() == before
 
 
 class Failing:
