@@ -18,7 +18,7 @@ from flowker import demo
 from flowker.app import build
 from flowker.cli.access import Access, grant, load_settings_for, url_of
 from flowker.cli.console import err, out
-from flowker.cli.process import tune_process
+from flowker.cli.process import WorkThreads, tune_process
 from flowker.http.protocol import BoundedProtocol, connections_of
 from flowker.logs import configure_logs
 from flowker.settings import Settings
@@ -66,6 +66,7 @@ class Server(uvicorn.Server):
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_default_executor(WorkThreads())
         await self._service.start()
         try:
             await super().startup(sockets)

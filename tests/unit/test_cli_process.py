@@ -3,6 +3,12 @@
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from flowker.cli.process import SWITCHED_BESIDE_WORK_EVERY_S, SWITCHED_EVERY_S, WorkThreads
 
 SCRIPT = """
 import gc, json, resource, sys
@@ -22,11 +28,23 @@ def tuned(soft: int) -> list[object]:
     return list(json.loads(done.stdout))
 
 
-def test_a_process_looks_for_garbage_rarely_and_changes_threads_quickly() -> None:
+@pytest.fixture
+def threads() -> Iterator[WorkThreads]:
+    before_s = sys.getswitchinterval()
+    with WorkThreads() as threads:
+        yield threads
+    sys.setswitchinterval(before_s)
+
+
+def interval_s() -> float:
+    return round(sys.getswitchinterval(), 6)
+
+
+def test_a_process_looks_for_garbage_rarely_and_changes_threads_rarely() -> None:
     """A body of half a million objects is no garbage."""
     thresholds, has_frozen, switched_every_s, *_ = tuned(100)
 
-    assert (thresholds, has_frozen, switched_every_s) == ([20_000, 20, 20], True, 0.001)
+    assert (thresholds, has_frozen, switched_every_s) == ([20_000, 20, 20], True, SWITCHED_EVERY_S)
 
 
 def test_a_process_takes_as_many_files_as_it_may_have() -> None:
@@ -34,3 +52,31 @@ def test_a_process_takes_as_many_files_as_it_may_have() -> None:
     *_, soft, hard = tuned(100)
 
     assert soft == min(int(str(hard)), 65_536)
+
+
+def test_threads_take_turns_more_often_while_there_is_work(threads: WorkThreads) -> None:
+    """Until the last of it has ended."""
+    first_may_end, second_may_end = threading.Event(), threading.Event()
+    first, second = threads.submit(first_may_end.wait, 30), threads.submit(second_may_end.wait, 30)
+    beside_both_s = interval_s()
+    first_may_end.set()
+    first.result()
+    beside_one_s = interval_s()
+    second_may_end.set()
+    second.result()
+    threads.shutdown()
+
+    assert (beside_both_s, beside_one_s, interval_s()) == (
+        SWITCHED_BESIDE_WORK_EVERY_S,
+        SWITCHED_BESIDE_WORK_EVERY_S,
+        SWITCHED_EVERY_S,
+    )
+
+
+def test_work_that_fails_has_ended_too(threads: WorkThreads) -> None:
+    """Or every thread would take turns more often for ever."""
+    failed = threads.submit(int, "no number")
+    threads.shutdown()
+
+    assert isinstance(failed.exception(), ValueError)
+    assert interval_s() == SWITCHED_EVERY_S
