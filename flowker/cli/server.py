@@ -41,8 +41,8 @@ def serve(
         _serve_with_reload(access)
         return
     configure_logs(access.settings.log_level)
-    tune_process()
     server = Server(access.settings, lambda url: _announce(url, access))
+    tune_process()
     try:
         server.run()
     except SystemExit:
