@@ -160,7 +160,8 @@ class JournalEntry(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """A link of the audit chain. Triggers (see the migrations) refuse UPDATE, and DELETE of what was not archived.
+    """A link of the audit chain. Triggers (see `flowker.storage.triggers`) refuse UPDATE, and DELETE of what
+    was not archived.
 
     The chain is ordered by time too (see `flowker.storage.audit_events`), so its sequence orders every list.
     """

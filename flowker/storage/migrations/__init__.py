@@ -1,15 +1,17 @@
 """The schema's history: where a database is in it, and the way to this version.
 
-A store that is there already, as at nearly every start, has none to go. Then Alembic is not imported: that takes
-longer than everything else that a start does about the store.
+A store of this version, as at nearly every start, has none to go, and a new one begins at its end. Then Alembic is
+not imported: that takes longer than everything else that a start does about the store.
 """
 
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, column, delete, insert, select, table
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, delete, insert, select
 
+from flowker.storage.tables import metadata
+from flowker.storage.triggers import TRIGGERS
 from flowker.storage.vault import Vault
 
 
@@ -18,7 +20,10 @@ def run(connection: Connection, vault: Vault) -> None:
 
     The vault seals what older versions stored in clear.
     """
-    if schema_is_current(connection):
+    if not connection.dialect.has_table(connection, _versions.name):
+        _create(connection)
+        return
+    if _revisions(connection) == [head()]:
         return
     from flowker.storage.migrations import upgrading  # noqa: PLC0415 - as is said above
 
@@ -43,9 +48,23 @@ def head() -> str:
     return max(path.name[:4] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 
 
+def _create(connection: Connection) -> None:
+    """Make all at once what the history leads to; a test compares the two."""
+    metadata.create_all(connection, checkfirst=False)
+    for statement in TRIGGERS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+    _versions.create(connection)
+    connection.execute(insert(_versions).values(version_num=head()))
+
+
 def _revisions(connection: Connection) -> list[str]:
     return list(connection.scalars(select(_versions.c.version_num)))
 
 
-_versions: Final = table("alembic_version", column("version_num"))
-"""Alembic's own."""
+_versions: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own, as it makes it itself."""
