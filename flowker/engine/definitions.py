@@ -32,7 +32,18 @@ async def compile_aside(
     nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]
 ) -> Definition:
     """Compile in a thread: a hundred conditions take longer than the event loop may stand still."""
-    return await asyncio.to_thread(compile_definition, nodes, edges, metadata, PROVIDERS_BY_EXECUTOR)
+    return await asyncio.to_thread(_compile, nodes, edges, metadata)
+
+
+def _compile(
+    nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]
+) -> Definition:
+    """Whoever runs what comes out of this finds its executors loaded."""
+    definition = compile_definition(nodes, edges, metadata, PROVIDERS_BY_EXECUTOR)
+    for node in definition.nodes.values():
+        if isinstance(node.behaviour, ExecutorCall):
+            EXECUTORS[node.behaviour.executor_id].load()
+    return definition
 
 
 async def check_aside(

@@ -78,7 +78,8 @@ class Connectivity:
 
     async def _go_through(self, prepare: Callable[[], OutgoingRequest]) -> list[Stage]:
         try:
-            request = replace(prepare(), success_status_codes=None, allow_redirects=False)
+            # In a thread: what signs a request may have to be imported first.
+            request = replace(await asyncio.to_thread(prepare), success_status_codes=None, allow_redirects=False)
             check_url(request.url)
         except CallRefused as refused:
             return [_failed("dns_resolution", str(refused), 0)]

@@ -33,7 +33,8 @@ class Provider:
 class Executor:
     """A way to call a provider; `prepare` makes the request of a call or raises `CallRefused`.
 
-    `foresee` tells of a node's own path and members which of them `prepare` will always refuse, and why.
+    `foresee` tells of a node's own path and members which of them `prepare` will always refuse, and why. `load`
+    imports what no other executor needs: in a thread, before the first call.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Executor:
     input_schema: Shape
     prepare: Callable[[Call], OutgoingRequest]
     foresee: Callable[[str, Mapping[str, Any]], Mapping[str, str]] = lambda *_: {}
+    load: Callable[[], None] = lambda: None
 
     @cached_property
     def input(self) -> Schema:
@@ -111,8 +113,14 @@ _EXECUTORS = (
         midaz.GET_ACCOUNT_BALANCE_SCHEMA,
         midaz.prepare_get_account_balance,
     ),
-    Executor("s3.put-object", "s3", "Put object", "S3", "v1", s3.INPUT_SCHEMA, s3.prepare_put_object, s3.foresee),
-    Executor("s3.get-object", "s3", "Get object", "S3", "v1", s3.INPUT_SCHEMA, s3.prepare_get_object, s3.foresee),
+    Executor(
+        *("s3.put-object", "s3", "Put object", "S3", "v1", s3.INPUT_SCHEMA),
+        *(s3.prepare_put_object, s3.foresee, s3.load),
+    ),
+    Executor(
+        *("s3.get-object", "s3", "Get object", "S3", "v1", s3.INPUT_SCHEMA),
+        *(s3.prepare_get_object, s3.foresee, s3.load),
+    ),
     Executor(
         "tracer.validate-transaction",
         "tracer",

@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from yarl import URL
 
 from flowker.executors.authentication import Credentials, maskable
@@ -88,6 +86,11 @@ def prepare_get_object(call: Call) -> OutgoingRequest:
     return request_of(call, "GET", url, terms_of(config, _sign(config, "GET", url)))
 
 
+def load() -> None:
+    """Import what signs. It takes longer than all else that is only for calls, and most stores have none to S3."""
+    import botocore.auth  # noqa: F401, PLC0415 - as is said above
+
+
 def foresee(_: str, input_: Mapping[str, Any]) -> dict[str, str]:
     """What of a node's own members refuses each of its calls."""
     readers = {"key": _key, "content_type": _content_type}
@@ -135,6 +138,9 @@ def _sign(
     config: Mapping[str, Any], method: str, url: URL, body: bytes | None = None, content_type: str | None = None
 ) -> Credentials:
     """The headers that prove who calls. What the way may change, as the trace, is not signed."""
+    from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - see `load`
+    from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - same
+
     keys = _Keys(_setting(config, "access_key_id", _VISIBLE), _setting(config, "secret_access_key", _VISIBLE))
     request = AWSRequest(method, str(url), {"Content-Type": content_type} if content_type else {}, body or b"")
     S3SigV4Auth(keys, "s3", config["region"]).add_auth(request)

@@ -11,8 +11,10 @@ import pytest
 
 from tests.unit.test_cli import Process
 
-NOT_NEEDED = ("alembic", "mako")
-"""Alembic is for stores of older versions."""
+NOT_NEEDED = (
+    *("alembic", "mako"),  # for stores of older versions
+    *("botocore", "dateutil", "jmespath"),  # for calls to S3
+)
 
 IMPORTED = """
 import gc, json
@@ -43,3 +45,24 @@ def test_a_start_imports_only_what_it_needs(store: str, tmp_path: Path) -> None:
 
     assert {"sqlalchemy", "aiohttp.client", "flowker.engine.embedded"} <= imported
     assert imported & set(NOT_NEEDED) == set()
+
+
+LOADED = """
+import asyncio, json, sys
+from flowker.engine.definitions import compile_aside
+nodes = [
+    {"id": "t", "type": "trigger", "data": {"triggerId": "webhook", "path": "p"}},
+    {"id": "c", "type": "executor", "data": {"executorId": sys.argv[1], "providerConfigId": "p"}},
+]
+edges = [{"id": "e", "source": "t", "target": "c"}]
+asyncio.run(compile_aside(nodes, edges, {}))
+print("botocore.auth" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("executor", "is_loaded"), [("s3.get-object", "True"), ("http.request", "False")])
+def test_what_signs_a_call_is_imported_before_the_first_one(executor: str, is_loaded: str) -> None:
+    """With the definition, in its thread: a call is prepared on the event loop."""
+    program = [sys.executable, "-c", LOADED, executor]
+
+    assert subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip() == is_loaded
