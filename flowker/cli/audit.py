@@ -1,18 +1,15 @@
 """`flowker audit`: whether the trail is as it was written."""
 
 import asyncio
-import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from flowker.app import open_vault
-from flowker.cli.console import err, out
+from flowker.cli.console import err, out, shown_progress
 from flowker.cli.retention import verify_archive
 from flowker.logs import configure_logs
 from flowker.settings import load_settings
@@ -47,9 +44,13 @@ def verify_audit(
     settings = load_settings()
     configure_logs(settings.log_level)
     started = time.monotonic()
-    with _shown_progress() as tell:
+    with shown_progress("Verifying") as tell:
+
+        def tell_verified(so_far: Verification, entries: int) -> None:
+            tell(so_far.sequence, entries)
+
         verification = asyncio.run(
-            verify_database(settings.database_url, open_vault(settings), frozenset(anchor or ()), tell)
+            verify_database(settings.database_url, open_vault(settings), frozenset(anchor or ()), tell_verified)
         )
     per_second = verification.checked / (time.monotonic() - started)
     out.print(f"{verification.checked} entries checked, {per_second:.0f} per second")
@@ -65,11 +66,3 @@ def verify_audit(
     out.print(verification.message)
     if verification.sequence:
         out.print(f"The last one has the hash {verification.hash}")
-
-
-@contextlib.contextmanager
-def _shown_progress() -> Iterator[Callable[[Verification, int], None]]:
-    """A bar, for whoever sits before a terminal."""
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-        bar = progress.add_task("Verifying", total=None)
-        yield lambda so_far, entries: progress.update(bar, completed=so_far.sequence, total=entries)

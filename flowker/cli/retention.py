@@ -1,18 +1,15 @@
 """The commands for what is kept: prune, audit archive, audit verify --archive, db backup."""
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.progress import Progress
 
 from flowker.app import open_vault
-from flowker.cli.console import err, out
+from flowker.cli.console import err, out, shown_progress
 from flowker.domain.timestamps import format_timestamp, normalize_timestamp
 from flowker.logs import configure_logs
 from flowker.settings import Settings, load_settings
@@ -76,7 +73,7 @@ def prune(
         count = asyncio.run(count_in_database(settings.database_url, before))
         out.print(f"{count} executions ended before {before}; none was removed")
         return
-    with _shown_progress("Pruning") as tell:
+    with shown_progress("Pruning") as tell:
 
         def tell_removed(so_far: Pruned, total: int) -> None:
             tell(so_far.executions, total)
@@ -103,7 +100,7 @@ def archive_audit(
     A signed checkpoint takes their place, and verification begins there.
     """
     settings = _load_settings()
-    with _shown_progress("Archiving") as tell:
+    with shown_progress("Archiving") as tell:
 
         def tell_archived(so_far: Archived) -> None:
             tell(so_far.written + so_far.removed, 2 * so_far.checkpoint.count)
@@ -146,7 +143,7 @@ def backup(
 ) -> None:
     """Copy the store as it is at one moment. The service may run meanwhile."""
     settings = _load_settings()
-    with _shown_progress("Copying") as tell:
+    with shown_progress("Copying") as tell:
         size_bytes = back_up(settings.database_url, to, tell)
     out.print(f"{to} is a whole copy of {settings.database_url}, {_megabytes(size_bytes)}")
     out.print(f"Keep {_keys(settings)} with it: without the key, its secrets cannot be read")
@@ -170,11 +167,3 @@ def _now() -> str:
 
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1_000_000:.1f} MB"
-
-
-@contextlib.contextmanager
-def _shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar, for whoever sits before a terminal."""
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
