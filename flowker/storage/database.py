@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -27,8 +28,6 @@ from sqlalchemy import (
     TextClause,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 
 from flowker.domain.errors import InternalError
@@ -249,7 +248,8 @@ def reusable_bytes(connection: Connection) -> int | None:
 
 def insert_unless_taken(dialect: Dialect, table: Table, columns: Sequence[str], where: TextClause) -> ClauseElement:
     """INSERT that leaves out a row whose `columns` are taken, under the partial unique index with this `where`."""
-    insert = _INSERTS[dialect.name]
+    # What is of the database in use is imported by now; what is of the other one would take a part of each start.
+    insert = import_module(f"sqlalchemy.dialects.{dialect.name}").insert
     statement: ClauseElement = insert(table).on_conflict_do_nothing(index_elements=columns, index_where=where)
     return statement
 
@@ -264,8 +264,6 @@ def merge(dialect: Dialect, walks: Sequence[Select[Any]], order: Sequence[Column
 
 
 _NO_KEYWORDS: dict[str, Any] = {}
-
-_INSERTS: Final[dict[str, Any]] = {"sqlite": sqlite_insert, "postgresql": postgresql_insert}
 
 
 def _is_postgresql(url: str) -> bool:

@@ -9,10 +9,17 @@ and serves the list with and without that filter. `executions` and `journal` are
 that a request does not need, and no foreign keys, whose check would cost one more lookup for each row.
 """
 
-from sqlalchemy import CheckConstraint, Index, Table, text
+from typing import Final
+
+from sqlalchemy import CheckConstraint, Index, Table
 from sqlmodel import AutoString, Field, SQLModel
 
 from flowker.storage.columns import COUNTER, TEXT
+
+PARTIAL: Final = "where"
+"""Says in the `info` of an index which rows it has. Whoever creates it tells its database: each option that is named
+after a database here would import all that there is for that one, at each start.
+"""
 
 
 class Workflow(SQLModel, table=True):
@@ -54,8 +61,7 @@ class WebhookRoute(SQLModel, table=True):
             "method",
             "path",
             unique=True,
-            sqlite_where=text("active"),
-            postgresql_where=text("active"),
+            info={PARTIAL: "active"},
         ),
         Index("webhook_routes_by_path", "method", "path", "active"),
         {"sqlite_with_rowid": False},
@@ -80,8 +86,7 @@ class Execution(SQLModel, table=True):
             "workflow_id",
             "idempotency_key",
             unique=True,
-            sqlite_where=text("idempotency_key IS NOT NULL"),
-            postgresql_where=text("idempotency_key IS NOT NULL"),
+            info={PARTIAL: "idempotency_key IS NOT NULL"},
         ),
         Index("executions_by_start", "status", "started_at", "id"),
         # Two indexes of one order: the open executions of all workflows together fill a page or two, and a batch of
@@ -92,8 +97,7 @@ class Execution(SQLModel, table=True):
             "status",
             "started_at",
             "id",
-            sqlite_where=text("completed_at IS NULL"),
-            postgresql_where=text("completed_at IS NULL"),
+            info={PARTIAL: "completed_at IS NULL"},
         ),
         Index(
             "executions_by_workflow_start_ended",
@@ -101,16 +105,14 @@ class Execution(SQLModel, table=True):
             "status",
             "started_at",
             "id",
-            sqlite_where=text("completed_at IS NOT NULL"),
-            postgresql_where=text("completed_at IS NOT NULL"),
+            info={PARTIAL: "completed_at IS NOT NULL"},
         ),
         Index(
             "executions_by_completion",
             "status",
             "completed_at",
             "id",
-            sqlite_where=text("completed_at IS NOT NULL"),
-            postgresql_where=text("completed_at IS NOT NULL"),
+            info={PARTIAL: "completed_at IS NOT NULL"},
         ),
         Index(
             "executions_by_workflow_completion",
@@ -118,16 +120,14 @@ class Execution(SQLModel, table=True):
             "status",
             "completed_at",
             "id",
-            sqlite_where=text("completed_at IS NOT NULL"),
-            postgresql_where=text("completed_at IS NOT NULL"),
+            info={PARTIAL: "completed_at IS NOT NULL"},
         ),
         # Serves both what is due (wake_at has a time) and what nobody waits for (wake_at is null).
         Index(
             "executions_open",
             "wake_at",
             "id",
-            sqlite_where=text("completed_at IS NULL"),
-            postgresql_where=text("completed_at IS NULL"),
+            info={PARTIAL: "completed_at IS NULL"},
         ),
         {"sqlite_with_rowid": False},
     )

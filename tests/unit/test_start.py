@@ -13,6 +13,7 @@ from tests.unit.test_cli import Process
 
 NOT_NEEDED = (
     *("alembic", "mako"),  # for stores of older versions
+    *("sqlalchemy.dialects.postgresql", "psycopg"),  # for stores on a server
     *("botocore", "dateutil", "jmespath"),  # for calls to S3
     *("flask.app", "httpx", "jinja2", "requests", "starlette.testclient", "urllib3"),  # for more of Connexion
     *("pygments", "rich.console"),  # for people before a terminal

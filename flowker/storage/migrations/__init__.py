@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, delete, insert, select
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, delete, insert, select, text
 
-from flowker.storage.tables import metadata
+from flowker.storage.tables import PARTIAL, metadata
 from flowker.storage.triggers import TRIGGERS
 from flowker.storage.vault import Vault
 
@@ -50,6 +50,9 @@ def head() -> str:
 
 def _create(connection: Connection) -> None:
     """Make all at once what the history leads to; a test compares the two."""
+    for index in (index for table in metadata.tables.values() for index in table.indexes):
+        if PARTIAL in index.info:
+            index.dialect_options[connection.dialect.name]["where"] = text(index.info[PARTIAL])
     metadata.create_all(connection, checkfirst=False)
     for statement in TRIGGERS[connection.dialect.name]:
         connection.exec_driver_sql(statement)
