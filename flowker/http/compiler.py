@@ -189,21 +189,32 @@ class RequestCompiler(_Compiler, V31RequestValidator):
 class ResponseCompiler(_Compiler, V31ResponseValidator):
     """The response validator in openapi-core's `Config`, asked once per operation instead of once per answer."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._made: dict[int, tuple[Any, Response]] = {}
+
     def compile(self, operation: SchemaPath) -> dict[int, Response]:
         """The answers by status; ranges and `default` are spelled out as openapi-core's finder resolves them."""
         documented = list((operation / "responses").str_keys())
         exact = all(status.isdigit() for status in documented)
-        compiled: dict[SchemaPath, Response] = {}
         found = {}
         for status in map(int, documented) if exact else range(100, 600):
             try:
                 described = self._find_operation_response(status, operation)
             except ResponseFinderError:
                 continue
-            if described not in compiled:
-                compiled[described] = self._response(operation, described)
-            found[status] = compiled[described]
+            found[status] = self._known_or_new(operation, described)
         return found
+
+    def _known_or_new(self, operation: SchemaPath, described: SchemaPath) -> Response:
+        """One object for each description, however many operations and statuses refer to it."""
+        with described.resolve() as resolved:
+            contents = resolved.contents
+        known = self._made.get(id(contents))
+        if known is None:
+            # The description is kept beside it: while it lives no other one can get its identity.
+            known = self._made[id(contents)] = contents, self._response(operation, described)
+        return known[1]
 
     def _response(self, operation: SchemaPath, described: SchemaPath) -> Response:
         # openapi-core does not judge a documented Content-Type header either: the media types decide on it.

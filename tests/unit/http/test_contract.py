@@ -103,6 +103,16 @@ def test_an_input_of_an_execution_may_be_any_text() -> None:
     assert read == [{"inputData": {"\0": "\0"}}] * 6
 
 
+def test_an_answer_of_many_operations_is_compiled_once() -> None:
+    """Most of a document's answers are the same few refusals; each object takes its time and its room."""
+    contracts = compile_document(load(Path(__file__).parents[3] / "openapi" / "flowker.yaml"))
+
+    answers = [response for contract in contracts.values() for response in contract.responses.values()]
+
+    assert (len(answers) > 350, len(set(map(id, answers))) < 150) == (True, True)
+    assert contracts["getWorkflow"].responses[500] is contracts["deleteWorkflow"].responses[500]
+
+
 def test_any_number_that_json_can_write_is_kept(hook: Body) -> None:
     """1e400 is infinite to a float, and the long integer is another one to orjson."""
     value = hook.read(b'{"a":1e400,"b":123456789012345678901234567890,"c":0.10}', b"application/json")
