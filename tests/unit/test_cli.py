@@ -217,6 +217,20 @@ class TestUse:
         assert "Usage: " in seen
         assert "\x1b" not in seen
 
+    def test_a_terminal_shows_a_problem_in_red(self, tmp_path: Path) -> None:
+        """What is wrong, and not the rest, where the words are those of whoever set it."""
+        seen = _run_in_terminal(tmp_path, "db", "upgrade", FLOWKER_WORKERS="many")
+
+        assert seen.startswith("\x1b[31mThe settings cannot be used:\x1b[0m\r\nFLOWKER_WORKERS: ")
+
+    def test_a_terminal_shows_how_far_a_long_command_is(self, tmp_path: Path) -> None:
+        """What is printed after it stays."""
+        _run_in_terminal(tmp_path, "db", "upgrade")
+        seen = _run_in_terminal(tmp_path, "audit", "verify")
+
+        assert seen.find("Verifying") < seen.find("0 entries checked")
+        assert "Verifying" in seen
+
 
 class TestServe:
     def test_it_prints_where_it_listens_and_its_key(self, service: Process) -> None:
