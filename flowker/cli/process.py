@@ -12,9 +12,9 @@ COLLECTED_AFTER = (20_000, 20, 20)
 """When garbage is looked for. By default it is after every 700 objects: one body of 1 MB has half a million, and is
 no garbage, so that most of the time that it takes would go into looking."""
 
-SWITCHED_EVERY_S = 0.01
-"""How long a thread may keep others waiting that want to go on. The event loop and the writer give way by themselves,
-many times for each delivery, and to make them do it more often costs both a tenth of their time."""
+SWITCHED_EVERY_S = 0.005
+"""How long a thread may keep others waiting that want to go on; as Python has it. The event loop and the writer give
+way by themselves, many times for each delivery, and to make them do it more often costs a tenth of their time."""
 
 SWITCHED_BESIDE_WORK_EVERY_S = 0.001
 """The same while a thread judges a large body: it gives way to the event loop only when it has to, and each answer

@@ -94,10 +94,11 @@ class Live:
         events = list(arrived)
         for event in events:
             apply(self.plan, self.state, event)
-        at, clock = format_timestamp(now), now
-        while not self.ended and (results := self._time_out(clock) or self._run_in_place(now, at)):
+        at = format_timestamp(now)
+        while not self.ended and (
+            results := self._time_out(read_clock() if read_clock else now) or self._run_in_place(now, at)
+        ):
             events += results
-            clock = read_clock() if read_clock else now
         if self.state.error is not None and not self.ended and not any(map(self.state.has_begun, self.state.open)):
             events.append(self._give_up(at))
         return _merge_settled(events)
@@ -182,19 +183,21 @@ class Live:
         event = Aborted(
             format_timestamp(now), f"FLK-0503: the execution reached its time limit of {self.timeout_s} s"
         )
-        self._advance(event)
+        apply(self.plan, self.state, event)
         return [event]
 
     def _give_up(self, at: str) -> Event:
         """Nothing is under way any more in an execution that failed: what was ready and never began is given up."""
         event = Aborted(at, self.state.error or "")
-        self._advance(event)
+        apply(self.plan, self.state, event)
         return event
 
     def _run_in_place(self, now: datetime, at: str) -> list[Event]:
         """Run the built-in nodes that are ready: one wave. `at` is the text of `now`."""
         ready = [run for run in self._ready(at) if run.node_id not in self.plan.calls]
-        results = [run_in_place(self.plan.nodes[run.node_id], run, self.state.context, now, at) for run in ready]
+        # An output may be everything that its node sees, which must not come to hold the output.
+        seen = dict(self.state.context)
+        results = [run_in_place(self.plan.nodes[run.node_id], run, seen, now, at) for run in ready]
         events: list[Event] = [result for result in results if isinstance(result, Postponed)]
         if outcomes := tuple(result for result in results if isinstance(result, Outcome)):
             events.append(Settled(at, outcomes))

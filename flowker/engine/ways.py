@@ -35,8 +35,8 @@ class Ways:
     """Finds the way of each call anew: a configuration that was disabled a moment ago stops it.
 
     What is stored is opened once for as long as it stays the very same. The secrets of the configurations that were
-    called last are thus in memory in clear, where each call brings them anyway. Those of one that is found disabled
-    or gone are dropped.
+    called last are thus in memory in clear, where each call brings them anyway. Those of one that a call finds
+    changed, disabled or gone are dropped.
     """
 
     def __init__(self, store: Store, vault: Vault) -> None:

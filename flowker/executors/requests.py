@@ -7,7 +7,7 @@ the caller, nor a header of the configuration.
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -27,8 +27,13 @@ TIMEOUT_DEFAULT_S = 30.0
 TIMEOUT_MIN_S = 1.0
 TIMEOUT_MAX_S = 300.0
 
-URLS_KEPT_MAX = 256
-"""URLs that were called last: most nodes call the same one again and again."""
+BASES_KEPT_MAX = 64
+"""Base URLs that were called last. They come from configurations, and are few and short; of paths, parts come from
+senders."""
+
+URL_CHARACTERS_MAX = 16_384
+"""Path and query of a call, encoded: twice what servers take. Parts of them come from senders, and libraries keep the
+URLs that were called last."""
 
 _NO_BASE_URL = "the configuration has no valid base URL"
 
@@ -71,7 +76,7 @@ Query = Sequence[tuple[str, str]]
 class Terms:
     """What a configuration says of each of its requests, checked. `reserved` are headers that no input may set."""
 
-    headers: CIMultiDict[str]
+    headers: CIMultiDict[str] = field(repr=False)
     credentials: Credentials
     reserved: frozenset[str]
     allow_redirects: bool
@@ -209,9 +214,13 @@ def encode_json(content: Any) -> bytes:
         raise CallRefused("the input cannot be written as JSON") from None
 
 
-@lru_cache(URLS_KEPT_MAX)
+@lru_cache(BASES_KEPT_MAX)
+def _known_base(base_url: str) -> URL:
+    return parse_base(base_url)
+
+
 def _below(base_url: str, path: str) -> URL:
-    base = parse_base(base_url)
+    base = _known_base(base_url)
     path, _, query_in_path = path.partition("?")
     _refuse_traversal(path)
     joined = f"{base.raw_path.rstrip('/')}/{_quote(path.lstrip('/'))}" if path.strip("/") else base.raw_path
@@ -222,6 +231,8 @@ def _below(base_url: str, path: str) -> URL:
 
 
 def _build(base: URL, path: str, query: str) -> URL:
+    if len(path) + len(query) > URL_CHARACTERS_MAX:
+        raise CallRefused(f"the URL of the call is longer than {URL_CHARACTERS_MAX} characters")
     return URL.build(scheme=base.scheme, authority=base.raw_authority, path=path, query_string=query, encoded=True)
 
 

@@ -45,6 +45,7 @@ LONG = (
     "test_failpoints",
     "test_database_calls",
     "test_duplicates",
+    "test_many_rows",
     "test_waiting",
     "test_store_faults",
 )
@@ -352,6 +353,7 @@ class Scheduling(LoadScopeScheduling):
         return module if module in SHARING else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     # Groups of xdist 3.8 are part of the ids of tests, which pytest 9 does not let it change.
     return Scheduling(config, log)

@@ -24,6 +24,8 @@ PAGES = 100
 PAGES_BEFORE = 20
 """As many read what all pages are found by into the machine's memory."""
 P95_S = 0.020
+P95_MAX_S = 0.060
+"""On any machine."""
 
 ROUNDS = 3
 """The best one counts: what else the machine does is not what is measured."""
@@ -178,7 +180,6 @@ def service(make_service: Callable[..., "ServiceProcess"], tmp_path: Path) -> "S
     return service
 
 
-@pytest.mark.quiet
 @pytest.mark.row("lists and dashboards of 100,000 rows")
 def test_every_list_and_dashboard_answers_within_20_ms(
     service: "ServiceProcess", record_property: Callable[[str, object], None]
@@ -187,11 +188,12 @@ def test_every_list_and_dashboard_answers_within_20_ms(
     slow = {}
     with service.client() as client:
         list(pages(client, EMPTY))
-        p95_max_s = max(P95_S, TIMES_MAX * min(_measure_p95_s(service, client, EMPTY) for _ in range(ROUNDS)))
+        empty_s = min(_measure_p95_s(service, client, EMPTY) for _ in range(ROUNDS))
+        p95_max_s = min(max(P95_S, TIMES_MAX * empty_s), P95_MAX_S)
         record_property("allowed", f"{p95_max_s * 1000:.0f} ms")
         for question in QUESTIONS:
             list(pages(client, question, PAGES_BEFORE))
-            p95 = _best_p95_s(service, client, question)
+            p95 = _best_p95_s(service, client, question, p95_max_s)
             record_property(question, f"{p95 * 1000:.1f} ms")
             print(f"p95 {p95 * 1000:5.1f} ms  {question}")  # noqa: T201 - a figure that is asked for
             if p95 > p95_max_s:
@@ -200,12 +202,12 @@ def test_every_list_and_dashboard_answers_within_20_ms(
     assert slow == {}
 
 
-def _best_p95_s(service: "ServiceProcess", client: httpx.Client, question: str) -> float:
+def _best_p95_s(service: "ServiceProcess", client: httpx.Client, question: str, allowed_s: float) -> float:
     """Of as many rounds as it takes to be fast enough, `ROUNDS` at most."""
     best_s = inf
     for _ in range(ROUNDS):
         best_s = min(best_s, _measure_p95_s(service, client, question))
-        if best_s <= P95_S:
+        if best_s <= allowed_s:
             break
     return best_s
 

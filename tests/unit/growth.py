@@ -22,4 +22,4 @@ def _best_ns(work: Callable[[int], object], size: int) -> int:
 def _took_ns(work: Callable[[int], object], size: int) -> int:
     began_ns = time.thread_time_ns()
     work(size)
-    return time.thread_time_ns() - began_ns
+    return max(1, time.thread_time_ns() - began_ns)

@@ -14,15 +14,15 @@ def test_a_module_is_not_there_for_who_can_do_without_it() -> None:
     assert (
         run("""
 from flowker.imports import without
-with without("json"):
+with without("colorsys"):
     try:
-        import json
+        import colorsys
     except ImportError:
         print("missing")
-import json
-print(json.dumps([]))
+import colorsys
+print(colorsys.rgb_to_hsv(0, 0, 0))
 """)
-        == "missing\n[]"
+        == "missing\n(0.0, 0.0, 0)"
     )
 
 
@@ -32,13 +32,13 @@ def test_a_module_is_imported_when_something_of_it_is_called() -> None:
         run("""
 import sys
 from flowker.imports import late
-with late("json", "wave"):
-    import json
+with late("colorsys", "wave"):
+    import colorsys
     from wave import Error
-print({"json", "wave"} & sys.modules.keys())
-print(json.dumps({"a": 1}, indent=None), "json" in sys.modules, type(Error("e")).__module__)
+print({"colorsys", "wave"} & sys.modules.keys())
+print(colorsys.rgb_to_hsv(0, 0, b=0), "colorsys" in sys.modules, type(Error("e")).__module__)
 """)
-        == 'set()\n{"a": 1} True wave'
+        == "set()\n(0.0, 0.0, 0) True wave"
     )
 
 

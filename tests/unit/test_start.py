@@ -65,7 +65,7 @@ print("botocore.auth" in sys.modules)
 
 @pytest.mark.parametrize(("executor", "is_loaded"), [("s3.get-object", "True"), ("http.request", "False")])
 def test_what_signs_a_call_is_imported_before_the_first_one(executor: str, is_loaded: str) -> None:
-    """With the definition, in its thread: a call is prepared on the event loop."""
+    """With the definition: a call is prepared on the event loop."""
     program = [sys.executable, "-c", LOADED, executor]
 
     assert subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip() == is_loaded

@@ -27,6 +27,7 @@ from flowker.domain.executions import (
 from flowker.domain.timestamps import format_timestamp, parse_timestamp
 from flowker.domain.workflows import compile_definition
 from flowker.engine.live import NEVER, Live
+from flowker.engine.records import encode_entry
 
 if TYPE_CHECKING:
     from tests.unit.engine.conftest import Draw
@@ -85,6 +86,27 @@ class TestTakingIn:
 
         assert [event.at for event in events if isinstance(event, Settled)] == [text(1), text(2)]
         assert live.ended
+
+    @pytest.mark.parametrize(
+        ("action", "data"),
+        [
+            ("set_output", {"output": {"all": "{{$}}"}}),
+            ("set_output", {"output": "{{$}}"}),
+            ("log", {"message": "{{$}}"}),
+            ("emit_event", {"eventType": "e", "payload": "{{$}}"}),
+            ("transform", {"inputMapping": [{"source": "$", "target": "all"}]}),
+        ],
+    )
+    def test_everything_that_a_node_sees_can_be_its_output(
+        self, make_live: MakeLive, draw: "Draw", action: str, data: dict[str, Any]
+    ) -> None:
+        """As it was then: with the output in it, it would hold itself and had no end."""
+        live = make_live([draw.trigger, draw.action("a", action, **data)], draw.chain("t", "a"))
+
+        [event] = live.take_in([], T0)
+
+        assert '"amount":1' in encode_entry(event)[1]
+        assert live.state.status == "completed"
 
     def test_outcomes_of_the_same_moment_are_merged(self, make_live: MakeLive, draw: "Draw") -> None:
         """Two calls that ended together are one entry, in their order."""

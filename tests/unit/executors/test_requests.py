@@ -1,6 +1,7 @@
 """What the requests of all providers have in common."""
 
 import re
+import tracemalloc
 from typing import Any
 from urllib.parse import unquote
 
@@ -113,3 +114,23 @@ def test_a_segment_does_not_go_up(value: str) -> None:
     """Not even for a far side that decodes it twice."""
     with pytest.raises(CallRefused):
         join_url(BASE, f"a/{segment(value, 'id')}/b", [])
+
+
+@pytest.mark.parametrize(("path", "query"), [("é" * 3_000, []), ("a", [("q", "é" * 3_000)])])
+def test_a_url_that_no_server_takes_is_refused(path: str, query: list[tuple[str, str]]) -> None:
+    """A delivery may bring a megabyte of it."""
+    with pytest.raises(CallRefused, match="longer than 16384 characters"):
+        join_url(BASE, path, query)
+
+
+def test_what_senders_write_into_paths_is_bounded_where_it_is_kept() -> None:
+    """Libraries keep the URLs that were called last."""
+    tracemalloc.start()
+    join_url(BASE, "", [])
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(1_000):
+        join_url(BASE, f"{number}/{'a' * 16_000}", [])
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 8_000_000
