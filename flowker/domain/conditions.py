@@ -8,7 +8,6 @@ for authors; flowker.domain.values says what the values mean to each other.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cache
 from typing import Any, NoReturn
 
 import re2
@@ -139,7 +138,7 @@ def parse(text: str) -> Condition:
     if len(text) > CHARACTERS_MAX:
         raise InvalidCondition(f"The condition is longer than {CHARACTERS_MAX} characters.")
     try:
-        root: _Node = _parser().parse(text)  # type: ignore[assignment]  # the transformer makes nodes, not trees
+        root: _Node = _parser.parse(text)  # type: ignore[assignment]  # the transformer makes nodes, not trees
     except UnexpectedInput as unexpected:
         raise _invalid(*_position_and_reason(unexpected, text)) from None
     return Condition(text, root.roots, _truth(root, None).evaluate)
@@ -411,7 +410,5 @@ def _compile_pattern(token: Token, pattern: _Node) -> Callable[[Named, Budget], 
     return search
 
 
-@cache
-def _parser() -> Lark:
-    """Made of its grammar with the first condition: that takes some twentieth of a start."""
-    return Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=_Builder())
+# Made while there is one thread: Lark uses `ast`, which fails at times in Python 3.11 when two threads use it.
+_parser = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=_Builder())

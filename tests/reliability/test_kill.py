@@ -253,7 +253,13 @@ async def kill_once(service: "ForkedService", senders: Senders, chance: Random, 
     """Send until about so much is acknowledged, kill the service at a moment after that, and start it again."""
     senders.url = service.url
     sending = asyncio.create_task(senders.go_on())
-    await senders.until_acknowledged(enough)
+    reached = asyncio.create_task(senders.until_acknowledged(enough))
+    await asyncio.wait([sending, reached], return_when=asyncio.FIRST_COMPLETED)
+    if not reached.done():
+        reached.cancel()
+        await sending
+        raise AssertionError("the service is gone before it was killed")
+    await reached
     await asyncio.sleep(chance.uniform(0, 0.2))
     service.kill()
     await sending

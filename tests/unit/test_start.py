@@ -15,7 +15,14 @@ NOT_NEEDED = (
     *("alembic", "mako"),  # for stores of older versions
     *("sqlalchemy.dialects.postgresql", "psycopg"),  # for stores on a server
     *("botocore", "dateutil", "jmespath"),  # for calls to S3
-    *("flask.app", "httpx", "jinja2", "requests", "starlette.testclient", "urllib3"),  # for more of Connexion
+    *(
+        "flask.app",
+        "httpx",
+        "jinja2",
+        "requests",
+        "starlette.testclient",
+        "urllib3",
+    ),  # for what Connexion does not do
     *("pygments", "rich.console"),  # for people before a terminal
 )
 
