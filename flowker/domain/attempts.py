@@ -1,7 +1,6 @@
 """The calls that were made for each node, as the journal tells it."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from flowker.domain.executions import Attempt, Event, Outcome, Postponed, Settled, Started
 
@@ -20,7 +19,7 @@ def attempts(events: Iterable[Event]) -> dict[str, list[Attempt]]:
             # Without its start it was never made: an open circuit breaker ends nodes too.
             if start := made.get(node_id, {}).get(attempt.number):
                 # It keeps the start that was told while it was under way.
-                made[node_id][attempt.number] = replace(attempt, started_at=start.started_at)
+                made[node_id][attempt.number] = attempt._replace(started_at=start.started_at)
     return {node_id: list(by_number.values()) for node_id, by_number in made.items() if by_number}
 
 

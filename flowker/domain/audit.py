@@ -8,7 +8,7 @@ themselves.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from flowker.domain.secrets import mask
@@ -73,8 +73,7 @@ EVENT_KINDS: Final[Mapping[str, Kind]] = {
 """Every type of event. Rows are never taken out: searches find what was written by what stands here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who did it: an API key by its fingerprint, or the system itself."""
 
     type: ActorType
@@ -85,8 +84,10 @@ class Actor:
 SYSTEM = Actor("system")
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class AuditEvent(NamedTuple):
     """One entry before it has its place in the chain. `timestamp` is RFC 3339 in UTC with microseconds."""
 
     event_id: str
@@ -97,8 +98,8 @@ class AuditEvent:
     resource_id: str
     actor: Actor
     timestamp: str
-    context: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = _NOTHING
+    metadata: Mapping[str, Any] = _NOTHING
 
 
 def require_kind(event: AuditEvent) -> None:

@@ -12,7 +12,7 @@ State of an execution, checked against `Status` by a test of docs/executions.md:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from flowker.domain.audit import Actor
 
@@ -25,8 +25,7 @@ OutcomeStatus = Literal["completed", "failed", "skipped"]
 Decision = Literal["approved", "rejected"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a node ended. `attempts` counts the attempts made, 0 for a skipped node.
 
     `status_code` is what the far side of a call answered.
@@ -42,8 +41,7 @@ class Outcome:
     status_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The execution was committed with its input."""
 
     execution_id: str
@@ -53,16 +51,14 @@ class Accepted:
     input: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """Calls of nodes were about to be made: (node id, number of the attempt). Only counts them."""
 
     at: str
     calls: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One call that was made for a node; without a duration it is under way."""
 
     number: int
@@ -72,16 +68,14 @@ class Attempt:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """Nodes ended, in this order; one commit wrote them all."""
 
     at: str
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Postponed:
+class Postponed(NamedTuple):
     """A node goes on at a time: a delay or an approval's time elapses, or a further attempt is made.
 
     `made` is the attempt that failed before, if one was made.
@@ -93,16 +87,14 @@ class Postponed:
     made: Attempt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Aborted:
+class Aborted(NamedTuple):
     """The execution as a whole came to an end: its time limit, or a fault that no step can carry."""
 
     at: str
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """Somebody wants the execution to end: nothing new starts, what is under way may end."""
 
     at: str
@@ -110,8 +102,7 @@ class Cancelled:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reopened:
+class Reopened(NamedTuple):
     """Somebody wants a failed execution to go on from where it failed; `error` is what it had failed with."""
 
     at: str
@@ -119,8 +110,7 @@ class Reopened:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """Somebody decided about an approval."""
 
     at: str

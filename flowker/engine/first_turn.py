@@ -5,9 +5,8 @@ depends on it: an execution for which this does not work out is accepted without
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from flowker.domain.executions import Accepted
 from flowker.domain.timestamps import format_timestamp
@@ -21,8 +20,7 @@ TURN_BYTES_MAX: Final = 64 * 1024
 """What a turn may produce here. More of it would make the commits longer that other senders wait for."""
 
 
-@dataclass(frozen=True, slots=True)
-class FirstTurn:
+class FirstTurn(NamedTuple):
     """An execution that came to its end, and what there is to commit of it."""
 
     live: Live

@@ -1,7 +1,7 @@
 """What is committed of an execution: journal events, the row that the API reads, audit events."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flowker import jsontext
 from flowker.domain.executions import TERMINAL, Aborted, Accepted, Event, Reopened, State
@@ -85,4 +85,4 @@ def build_abortion(execution_id: str, aborted: Aborted, error: str, *, first_seq
     """What to commit of an execution that cannot be driven; `error` is why it failed."""
     state = State({}, status="failed", error=error)
     progress = build_progress(execution_id, {}, state, [aborted], first_seq=first_seq, now=aborted.at, wake_at=None)
-    return replace(progress, current_step_number=steps_done)
+    return progress._replace(current_step_number=steps_done)

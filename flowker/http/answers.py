@@ -5,19 +5,23 @@ which together cost as much as judging the request.
 """
 
 import asyncio
+from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+_INTERIM: Final = b"HTTP/1.1 100 "
+"""What begins the one thing that is written before a head: `100 Continue`, which the client waits for."""
 
 
 class AnswerTransport(asyncio.Transport):
-    """What one answer writes to: its head waits for what follows it. uvicorn asks for no more than this."""
+    """What one answer writes to: its head waits for what follows it. uvicorn asks for no more than this.
 
-    __slots__ = ("_cycle", "_head", "_is_past_head", "_transport")
+    It does not know whose answer it is: the two would hold each other, and be garbage that has to be looked for.
+    """
 
-    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+    __slots__ = ("_head", "_is_past_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
-        self._cycle = cycle
         self._head = b""
         self._is_past_head = False
 
@@ -25,10 +29,10 @@ class AnswerTransport(asyncio.Transport):
         if self._is_past_head:
             self._transport.write(self._head + data if self._head else data)
             self._head = b""
-        elif self._cycle.response_started:
-            self._head, self._is_past_head = bytes(data), True
+        elif data[: len(_INTERIM)] == _INTERIM:
+            self._transport.write(data)
         else:
-            self._transport.write(data)  # 100 Continue
+            self._head, self._is_past_head = bytes(data), True
 
     def flush(self) -> None:
         """Write a head that nothing follows."""

@@ -134,7 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             raise self._refusal
         super().on_headers_complete()
-        self.cycle.transport = AnswerTransport(self.transport, self.cycle)
+        self.cycle.transport = AnswerTransport(self.transport)
         if self._all.drains:
             self.cycle.keep_alive = False
         self._await("body")

@@ -1,8 +1,7 @@
 """Webhooks API: a delivery from outside becomes a committed execution of the workflow that registered its path."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowker.domain import webhooks
 from flowker.domain.errors import (
@@ -48,8 +47,7 @@ async def trigger_webhook_delete(context: Context, *, path: str, request: Reques
     return await _trigger(context, path, request)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(NamedTuple):
     """Who answers a delivery: the route as the store last told it, and the trigger behind it."""
 
     route: FoundRoute
@@ -97,8 +95,7 @@ _MESSAGES: dict[Reason, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(NamedTuple):
     """An execution that was committed, and how long its end is waited for."""
 
     execution_id: str

@@ -7,7 +7,7 @@ of dates is a range of sequences, found by a few lookups along the primary key, 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, UnaryExpression, asc, bindparam, cast, desc, func, select, union_all
@@ -81,7 +81,7 @@ def append(connection: Connection, events: Sequence[AuditEvent]) -> None:
         if event.timestamp >= now:
             now = event.timestamp
         else:
-            event = replace(event, timestamp=now)  # noqa: PLW2901 - the clock went back, or the event waited
+            event = event._replace(timestamp=now)  # noqa: PLW2901 - the clock went back, or the event waited
         context, metadata, hash_ = seal(event, previous_hash)
         rows.append(_row(event, sequence, context, metadata, hash_, previous_hash))
         previous_hash = hash_

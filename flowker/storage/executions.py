@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, null, select, text, update
 
@@ -36,8 +36,7 @@ class StoredExecution:
     wake_at: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """An execution that is to start, with the JSON text of its first journal event (`accepted`)."""
 
     execution_id: str
@@ -81,8 +80,7 @@ class WorkflowMoved:
 AcceptOutcome: TypeAlias = Accepted | KeySeen | WorkflowMoved
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """What happened in an execution since it was last recorded, and the row that follows from it.
 
     `events` are (kind, JSON text), with the sequence numbers from `first_seq` on. Only what `reopens` an execution is

@@ -321,7 +321,7 @@ class TestFailures:
         state = settle(plan, state, failed("a"), tick=3)
         assert (state.status, set(state.open)) == ("running", {"b"})
 
-        state = settle(plan, state, replace(done("b"), attempts=2), tick=4)
+        state = settle(plan, state, done("b")._replace(attempts=2), tick=4)
 
         assert (state.status, state.outcomes["b"].attempts) == ("failed", 2)
 
@@ -1005,7 +1005,7 @@ def _succeeded(scenario: Scenario, name: str, attempts: int) -> Outcome:
     """How a node ends when nothing is in its way."""
     end = scenario.ends[name]
     output = end.output or {"ok": True, "branchTaken": "true", "decision": "approved"}
-    return replace(end, status="completed", output=output, error=None, attempts=attempts)
+    return end._replace(status="completed", output=output, error=None, attempts=attempts)
 
 
 @given(SCENARIOS, CHANCE)

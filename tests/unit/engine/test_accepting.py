@@ -1,6 +1,5 @@
 """Accepting: what it returns was committed, and the engine hears of what was committed only."""
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ async def test_a_key_seen_before_starts_nothing(
     """The verdict names the execution that the key started."""
     workflow_id = await bench.save([draw.trigger, draw.call("c")], draw.chain("t", "c"))
     submission = await bench.submission(workflow_id)
-    submission = replace(submission, idempotency_key="k", input_digest="d")
+    submission = submission._replace(idempotency_key="k", input_digest="d")
     await accepting.accept(submission, "one")
 
     verdict = await accepting.accept(submission, "two")

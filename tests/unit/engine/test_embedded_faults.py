@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -330,7 +329,7 @@ class TestJournal:
         accepted = await bench.accept_as("one", simple)
         engine = bench.make_engine()
 
-        engine.submit(replace(accepted, started_at="never"), submission.definition, 10)
+        engine.submit(accepted._replace(started_at="never"), submission.definition, 10)
         await engine.start()
 
         assert await _ended_row(bench, "one") == ("failed", CANNOT_CONTINUE)

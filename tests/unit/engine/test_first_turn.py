@@ -139,7 +139,7 @@ async def test_poison_is_accepted_and_left_to_a_worker(
     node = replace(submission.definition.nodes["a"], behaviour=object())  # type: ignore[arg-type]
     poison = Definition({**submission.definition.nodes, "a": node}, submission.definition.edges, 60)
 
-    await accepting.accept(replace(submission, definition=poison), "one")
+    await accepting.accept(submission._replace(definition=poison), "one")
 
     assert (await bench.store.read(read_recorded, "one")).row.status == "running"
     assert len(listener.heard) == 1
@@ -150,14 +150,14 @@ async def test_what_starts_nothing_logs_and_tells_nothing(
 ) -> None:
     """A key that was seen before, and a store that is away."""
     submission = await bench.submission(await bench.save(*_branches(draw)), amount=5)
-    submission = replace(submission, idempotency_key="k")
+    submission = submission._replace(idempotency_key="k")
     await accepting.accept(submission, "one")
 
     with structlog.testing.capture_logs() as lines:
         verdict = await accepting.accept(submission, "two")
         bench.store.refuse(executions.accept)
         with pytest.raises(InternalError):
-            await accepting.accept(replace(submission, idempotency_key="other"), "three")
+            await accepting.accept(submission._replace(idempotency_key="other"), "three")
 
     assert isinstance(verdict, KeySeen)
     assert verdict.status == "completed"

@@ -1,7 +1,6 @@
 """An answer is one write, whatever it consists of."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,16 +31,9 @@ def wire() -> Wire:
     return Wire()
 
 
-@pytest.fixture
-def cycle() -> Any:
-    """As uvicorn has it before an answer begins."""
-    return SimpleNamespace(response_started=False)
-
-
-def test_head_and_body_go_out_together(wire: Wire, cycle: Any) -> None:
+def test_head_and_body_go_out_together(wire: Wire) -> None:
     """What follows them is written as it comes."""
-    transport = AnswerTransport(wire, cycle)
-    cycle.response_started = True
+    transport = AnswerTransport(wire)
 
     for part in (b"head ", b"body ", b"more ", b"end"):
         transport.write(part)
@@ -49,19 +41,18 @@ def test_head_and_body_go_out_together(wire: Wire, cycle: Any) -> None:
     assert wire.writes == [b"head body ", b"more ", b"end"]
 
 
-def test_what_comes_before_an_answer_waits_for_nothing(wire: Wire, cycle: Any) -> None:
+def test_what_comes_before_an_answer_waits_for_nothing(wire: Wire) -> None:
     """The client sends its body only when it was told to."""
-    transport = AnswerTransport(wire, cycle)
+    transport = AnswerTransport(wire)
 
     transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     assert wire.writes == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
 
-def test_a_head_without_a_body_goes_out_at_the_end(wire: Wire, cycle: Any) -> None:
+def test_a_head_without_a_body_goes_out_at_the_end(wire: Wire) -> None:
     """Of HEAD, once; and with an empty body, as of 204."""
-    transport = AnswerTransport(wire, cycle)
-    cycle.response_started = True
+    transport = AnswerTransport(wire)
     transport.write(b"head")
 
     before = list(wire.writes)
@@ -71,10 +62,9 @@ def test_a_head_without_a_body_goes_out_at_the_end(wire: Wire, cycle: Any) -> No
     assert (before, wire.writes) == ([], [b"head"])
 
 
-def test_a_head_is_written_before_the_connection_closes(wire: Wire, cycle: Any) -> None:
+def test_a_head_is_written_before_the_connection_closes(wire: Wire) -> None:
     """uvicorn closes it when the application broke off."""
-    transport = AnswerTransport(wire, cycle)
-    cycle.response_started = True
+    transport = AnswerTransport(wire)
     transport.write(b"head")
 
     transport.close()

@@ -156,7 +156,7 @@ def make_audit_event() -> Callable[..., AuditEvent]:
             actor=SYSTEM,
             timestamp=NOON,
         )
-        return replace(event, **changes)
+        return event._replace(**changes)
 
     return make
 
@@ -180,7 +180,7 @@ def make_acceptance(make_audit_event: Callable[..., AuditEvent]) -> Callable[...
             started_at=NOON,
             audit=make_audit_event(resource_id=id_),
         )
-        return replace(acceptance, **changes)
+        return acceptance._replace(**changes)
 
     return make
 
@@ -199,7 +199,7 @@ def make_progress() -> Callable[..., Progress]:
             wake_at=None,
             audit=[],
         )
-        return replace(progress, **changes)
+        return progress._replace(**changes)
 
     return make
 

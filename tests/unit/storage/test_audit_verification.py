@@ -5,7 +5,6 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -296,7 +295,7 @@ class TestBesideTheService:
     ) -> None:
         """It takes a second for what takes a day to come together."""
         event = make_audit_event(context={"workflowId": "w" * 36, "revision": 1})
-        events = [replace(event, event_id=f"event-{number}") for number in range(20_000)]
+        events = [event._replace(event_id=f"event-{number}") for number in range(20_000)]
         await store.write(audit_events.append, events)
 
         started = time.process_time()

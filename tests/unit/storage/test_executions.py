@@ -1,7 +1,6 @@
 """Executions in the store: acceptance, progress, and the queries that find them again."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, func, select
@@ -226,7 +225,7 @@ class TestRecord:
         second = make_progress(running, first_seq=2, status="completed", current_step_number=2, completed_at=ONE)
         late = make_progress(running, first_seq=3)
 
-        outcomes = executions.record(connection, [first, replace(first, current_step_number=7), second, late])
+        outcomes = executions.record(connection, [first, first._replace(current_step_number=7), second, late])
 
         assert outcomes == [True, False, True, False]
         assert executions.get(connection, running).current_step_number == 2
