@@ -43,10 +43,11 @@ def take_first_turn(
         live = begin_live(accepted, definition, input_bytes)
         if live.is_heavy:
             return None
-        # A trigger alone has nothing left to do.
+        # A trigger alone has nothing left to do, and takes no time.
         events = [] if live.ended else live.take_in((), now, clock.now)
+        ended_at = format_timestamp(clock.now()) if events else accepted.started_at
         progress = build_progress(
-            live.id, live.plan.nodes, live.state, events, first_seq=1, now=format_timestamp(clock.now()), wake_at=None
+            live.id, live.plan.nodes, live.state, events, first_seq=1, now=ended_at, wake_at=None
         )
     except Exception:  # noqa: BLE001 - whoever drives it meets the same, and ends it alone
         return None

@@ -51,7 +51,8 @@ class Request:
 
     @property
     def query(self) -> list[tuple[str, str]]:
-        return Query(self._scope["query_string"]).pairs
+        raw = self._scope["query_string"]
+        return Query(raw).pairs if raw else []
 
     def header(self, name: str) -> str | None:
         """The first value of a header; of one that is a list, all of them on one line."""

@@ -5,7 +5,8 @@ everything else for a request, so they are kept in a table: a dictionary for the
 the others one for each set of places at which they have literal segments.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from operator import itemgetter
 from re import Pattern
 from typing import Any, NamedTuple, cast
@@ -18,6 +19,10 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowker.domain.errors import MethodNotAllowed, PathNotFound
+
+FOUND_KEPT_MAX = 1_024
+FOUND_CHARACTERS_MAX = 512
+"""Paths whose operation is remembered, and the longest of them: half a megabyte, whatever is asked for."""
 
 _SLASH_IN_SEGMENT = "\0"
 """Stands for an encoded slash while a path is matched; a path with a real NUL never comes here."""
@@ -32,6 +37,9 @@ class _Template(NamedTuple):
     pattern: Pattern[str]
     methods: dict[str, _Target]
 
+
+Found = tuple[_Target, Mapping[str, str]]
+"""An operation, and the path parameters that it was found with."""
 
 Pick = Callable[[list[str]], Any]
 """Takes the literal segments of a template out of the segments of a path."""
@@ -49,9 +57,13 @@ class RouteTable:
                 methods[method] = _Target(context)
         self._shapes = _shapes(path for path, template in self._templates.items() if not _is_multi_segment(template))
         self._multi_segment = [one for one in self._templates.values() if _is_multi_segment(one)]
+        self._find_again = lru_cache(FOUND_KEPT_MAX)(self._find)
 
-    def find(self, path: str, method: str) -> tuple[_Target, dict[str, str]]:
+    def find(self, path: str, method: str) -> Found:
         """The operation and its path parameters; raises `PathNotFound` or `MethodNotAllowed`."""
+        return self._find_again(path, method) if len(path) <= FOUND_CHARACTERS_MAX else self._find(path, method)
+
+    def _find(self, path: str, method: str) -> Found:
         methods = self._static.get(path)
         if methods is not None:
             # A path without parameters is nobody else's, whatever template it would fit.
@@ -131,7 +143,7 @@ class Routing(RoutingMiddleware):
             scope.setdefault("extensions", {})[ROUTING_CONTEXT] = target.context
         await self.app(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[_Target, dict[str, str]]:
+    def _find(self, scope: Scope) -> Found:
         raw_path = scope.get("raw_path") or b""
         if b"%2" not in raw_path:
             return self._table.find(scope["path"], scope["method"])
