@@ -1,7 +1,8 @@
 """What is made of a body of a megabyte is made in threads: the event loop has others to serve meanwhile."""
 
+import gc
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ NOUN = {
     executor_configurations: "executor_configuration",
     workflows: "workflow",
 }
+
+
+@pytest.fixture(autouse=True)
+def _without_collector() -> Iterator[None]:
+    """It runs in whichever thread makes the next object, and looks at what other tests have left, too."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 async def share_of_the_loop(asked: Awaitable[Answer]) -> tuple[Answer, float]:
