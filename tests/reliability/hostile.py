@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import http.client
 import json
-import threading
-import time
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
@@ -20,8 +20,7 @@ CLOSED_WITHIN_S = 60.0
 
 DRIPS_EVERY_S = 0.5
 
-EVERY_S = 0.025
-"""How often the steady client delivers."""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def head(length: int | None = None, *headers: str, path: str = PATH) -> bytes:
@@ -47,29 +46,14 @@ class SteadyClient:
 
     @contextlib.contextmanager
     def delivering(self) -> Iterator[None]:
-        over = threading.Event()
-        thread = threading.Thread(target=self._deliver, args=[over])
-        thread.start()
-        try:
+        command = [sys.executable, "-m", "tests.reliability.steady_client", self.url + PATH, KEY]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "ready\n"
             yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _deliver(self, over: threading.Event) -> None:
-        address = urlsplit(self.url)
-        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
-        while not over.wait(EVERY_S):
-            self.connections += connection.sock is None
-            began = time.perf_counter()
-            connection.request(
-                "POST", PATH, b'{"steady": true}', {"X-API-Key": KEY, "Content-Type": "application/json"}
-            )
-            answer = connection.getresponse()
-            answer.read()
-            self.latencies_s.append(time.perf_counter() - began)
-            self.statuses[answer.status] += 1
-        connection.close()
+            seen = json.loads(client.communicate()[0])
+        self.latencies_s, self.connections = seen["latencies_s"], seen["connections"]
+        self.statuses = Counter(seen["statuses"])
 
 
 @dataclass(frozen=True)
