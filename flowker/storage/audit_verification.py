@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 
 from sqlalchemy import Column, Connection, Select, func, select
 
+from flowker import turns
 from flowker.domain.audit import GENESIS_HASH, StoredEntry, first_bad
 from flowker.domain.workflows import Status
 from flowker.storage import audit_checkpoint, audit_events, executor_configurations, provider_configurations, tables
@@ -106,7 +107,8 @@ class Verifier:
         self._asking += 1
         try:
             async with self._turn:
-                return await verify(self._store, self._vault, Verification(), until)
+                with turns.work():
+                    return await verify(self._store, self._vault, Verification(), until)
         finally:
             self._asking -= 1
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowker.cli.process import SWITCHED_BESIDE_WORK_EVERY_S, SWITCHED_EVERY_S, WorkThreads
+from flowker import turns
+from flowker.cli.process import WorkThreads
 
 SCRIPT = """
 import gc, json, resource, sys
@@ -44,7 +45,7 @@ def test_a_process_looks_for_garbage_rarely_and_changes_threads_rarely() -> None
     """A body of half a million objects is no garbage."""
     thresholds, has_frozen, switched_every_s, *_ = tuned(100)
 
-    assert (thresholds, has_frozen, switched_every_s) == ([20_000, 20, 20], True, SWITCHED_EVERY_S)
+    assert (thresholds, has_frozen, switched_every_s) == ([20_000, 20, 20], True, turns.ALONE_S)
 
 
 def test_a_process_takes_as_many_files_as_it_may_have() -> None:
@@ -69,9 +70,9 @@ def test_threads_take_turns_more_often_while_there_is_work(threads: WorkThreads)
     threads.shutdown()
 
     assert (beside_both_s, beside_one_s, interval_s()) == (
-        SWITCHED_BESIDE_WORK_EVERY_S,
-        SWITCHED_BESIDE_WORK_EVERY_S,
-        SWITCHED_EVERY_S,
+        turns.BESIDE_WORK_S,
+        turns.BESIDE_WORK_S,
+        turns.ALONE_S,
     )
 
 
@@ -81,4 +82,4 @@ def test_work_that_fails_has_ended_too(threads: WorkThreads) -> None:
     threads.shutdown()
 
     assert isinstance(failed.exception(), ValueError)
-    assert interval_s() == SWITCHED_EVERY_S
+    assert interval_s() == turns.ALONE_S

@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+from flowker import turns
 from flowker.domain.audit import GENESIS_HASH, AuditEvent
 from flowker.domain.errors import InternalError
 from flowker.storage import audit_events, audit_verification, database, executions, workflows
@@ -289,6 +292,23 @@ class TestBesideTheService:
         assert [error.headers for error in refused] == [{"Retry-After": "1"}] * 3
         assert sum(isinstance(outcome, Verification) and outcome.is_good for outcome in outcomes) == room
         assert (await verifier.verify(10)).is_good
+
+    async def test_others_wait_less_for_the_interpreter_meanwhile(
+        self, store: Store, make_audit_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Hashes are computed without giving way, and deliveries come all the time."""
+        await store.write(audit_events.append, [make_audit_event() for _ in range(10)])
+        intervals_s = []
+
+        def page(*args: Any) -> Verification:
+            intervals_s.append(sys.getswitchinterval())
+            return advance(*args)
+
+        monkeypatch.setattr(audit_verification, "advance", page)
+        await Verifier(store, KEYLESS).verify(10)
+
+        assert intervals_s == [pytest.approx(turns.BESIDE_WORK_S)]
+        assert sys.getswitchinterval() == pytest.approx(turns.ALONE_S)
 
     async def test_tens_of_thousands_are_verified_in_a_second(
         self, store: Store, make_audit_event: MakeEvent, record_property: Callable[[str, object], None]
