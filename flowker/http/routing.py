@@ -22,7 +22,7 @@ from flowker.domain.errors import MethodNotAllowed, PathNotFound
 
 FOUND_KEPT_MAX = 1_024
 FOUND_CHARACTERS_MAX = 512
-"""Paths whose operation is remembered, and the longest of them: half a megabyte, whatever is asked for."""
+"""Paths whose operation is remembered, and the longest of them: a few megabytes, whatever is asked for."""
 
 _SLASH_IN_SEGMENT = "\0"
 """Stands for an encoded slash while a path is matched; a path with a real NUL never comes here."""

@@ -1,4 +1,6 @@
+import gc
 import random
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -10,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from flowker.domain.errors import MethodNotAllowed, PathNotFound
 from flowker.http.document import Specification31
-from flowker.http.routing import Routing
+from flowker.http.routing import FOUND_CHARACTERS_MAX, FOUND_KEPT_MAX, Routing
 
 Ask = Callable[..., Awaitable[Any]]
 Serve = Callable[..., Any]
@@ -157,6 +159,21 @@ async def test_a_path_without_parameters_is_not_a_value_of_another(
 
     with pytest.raises(MethodNotAllowed):
         await routing(request, _nowhere, _nowhere)
+
+
+@pytest.mark.parametrize("letters", [470, 10_000])
+async def test_what_is_remembered_of_paths_is_bounded(routing: Routing, scope: MakeScope, letters: int) -> None:
+    """Callers choose their paths: as many as they like, and as long as a request may be."""
+    tracemalloc.start()
+    try:
+        for number in range(2 * FOUND_KEPT_MAX):
+            await _route(routing, scope("GET", f"/books/{number}{'é' * letters}"))
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept_bytes < FOUND_KEPT_MAX * 4 * FOUND_CHARACTERS_MAX * 2
 
 
 async def test_the_table_finds_what_connexions_own_router_finds(
