@@ -328,7 +328,10 @@ class Machine(Player):
         if workflow.draft.flavour.uses is None:
             started = self.start(workflow, {"n": n}, "before-the-end", settled=False)
         self.talk.restart(kill=how == "kill")
-        return started or multiple()
+        if started is None:
+            return multiple()
+        self.talk.check_execution(started)
+        return started
 
 
 @pytest.mark.row("model over HTTP")
