@@ -39,7 +39,7 @@ class _Template(NamedTuple):
 
 
 Found = tuple[_Target, Mapping[str, str]]
-"""An operation, and the path parameters that it was found with."""
+"""An operation, and the path parameters that it was found with. All requests share them: they are never written."""
 
 Pick = Callable[[list[str]], Any]
 """Takes the literal segments of a template out of the segments of a path."""

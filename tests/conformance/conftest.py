@@ -157,6 +157,14 @@ class Api:
         path = f"/v1/executions/{execution_id}/results"
         return until(lambda: (answer := self.ask("GET", path)).status == 200 and answer).json()
 
+    def settle(self, execution_id: str) -> None:
+        """Wait until an execution has ended, or waits for somebody to decide."""
+        path = f"/v1/executions/{execution_id}"
+        until(lambda: self.ask("GET", f"{path}/results").status == 200 or self._asks(f"{path}/steps"))
+
+    def _asks(self, path: str) -> bool:
+        return any(step["status"] == "waiting" for step in self.expect(200, "GET", path).json()["items"])
+
     def definition(self, *steps: Mapping[str, Any], **trigger: Any) -> dict[str, Any]:
         """A workflow of a webhook trigger and these actions, one after another, under names that nobody has."""
         number = next(self._numbers)

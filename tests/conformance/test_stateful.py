@@ -85,11 +85,11 @@ def test_every_walk_along_the_links_is_answered_as_documented(make_world: Callab
             return {"headers": CREDENTIALS}
 
         def after_call(self, response: Any, case: schemathesis.Case[Any]) -> None:
-            """Let an execution end before the next step: whether it has must not depend on who is faster."""
+            """Let an execution come to rest before the next step: whether it has must not depend on who is faster."""
             super().after_call(response, case)
             goes_on = case.operation.definition.raw.get("operationId") == "retryExecution"
             if response.status_code == (200 if goes_on else 201) and "executionId" in response.json():
-                worlds[-1].api.results(response.json()["executionId"])
+                worlds[-1].api.settle(response.json()["executionId"])
 
         def teardown(self) -> None:
             worlds[-1].stop()

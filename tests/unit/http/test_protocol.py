@@ -548,7 +548,7 @@ def test_what_uvicorn_is_asked_for_is_still_there() -> None:
 
 
 async def test_a_request_that_was_answered_is_no_garbage_to_be_looked_for(app: App, connect: Connect) -> None:
-    """What is in no circle is gone with the next request; the collector would be busy with each thousandth."""
+    """What is in no circle is gone with the next request; the collector would have to look for it."""
     client = await connect()
     gc.disable()
     try:
