@@ -85,6 +85,7 @@ SYSTEM = Actor("system")
 
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""Stands where an event has nothing to tell. It is written as `{}`, and no encoder gets to see it."""
 
 
 class AuditEvent(NamedTuple):
