@@ -24,6 +24,9 @@ OLD = int(os.environ.get("FLOWKER_TEST_OLD", "300"))
 BEFORE = 100
 """Executions that a backup has for certain, some of them in the middle of their delay."""
 
+BACKUPS_MAX = 50
+"""One is quicker than a delivery now and then, and says nothing about a backup under load."""
+
 CONNECTIONS = 8
 
 PAUSE_S = 0.03
@@ -60,9 +63,14 @@ async def test_a_backup_under_load_is_a_service_of_its_own(
 
     async with deliveries(service) as taken:
         await reach(taken, BEFORE)
-        before = len(taken)
-        await asyncio.to_thread(service.command, "db", "backup", "../copied/flowker.db")
-        during = len(taken) - before
+        during = 0
+        for _ in range(BACKUPS_MAX):
+            (tmp_path / "copied" / "flowker.db").unlink(missing_ok=True)
+            before = len(taken)
+            await asyncio.to_thread(service.command, "db", "backup", "../copied/flowker.db")
+            during = len(taken) - before
+            if during:
+                break
     service.stop()
     carry_keys(tmp_path / "service", tmp_path / "copied")
     verified = copied.command("audit", "verify")
