@@ -39,6 +39,7 @@ def tune_process() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTED_AFTER)
+    sys.setswitchinterval(turns.ALONE_S)
     raise_file_limit()
 
 

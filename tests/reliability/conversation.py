@@ -182,29 +182,23 @@ class Conversation:
     def check_trail(self, resource_id: str) -> None:
         """Exactly the events that the model knows of, in their order, with what they must tell."""
         expected = [entry for entry in self.model.trail if entry.resource_id == resource_id]
-        told = [event for event in self._events_of(resource_id) if event["eventType"] != REFUSED]
+        events = self._await_events(resource_id)
+        told = [event for event in events if event["eventType"] != REFUSED]
         assert [event["eventType"] for event in told] == [entry.event_type for entry in expected]
         for event, entry in zip(told, expected, strict=True):
             check_event(event, entry)
-        self._check_refused(resource_id)
+        assert count_refused(events) <= self.model.refused[resource_id]
 
-    def _check_refused(self, resource_id: str) -> None:
+    def _await_events(self, resource_id: str) -> list[dict[str, Any]]:
         """The service tells of refused deliveries by itself, after it has answered them."""
         deadline = time.monotonic() + SETTLED_WITHIN_S
-        while (count := self._count_refused(resource_id)) < self.model.refused_at_least[resource_id]:
+        query = {"resourceId": resource_id, "sortOrder": "ASC", "limit": 100}
+        while True:
+            events: list[dict[str, Any]] = self.read("/v1/audit-events", **query)["items"]
+            if count_refused(events) >= self.model.refused_at_least[resource_id]:
+                return events
             assert time.monotonic() < deadline, f"nothing is told of what {resource_id} refused"
             time.sleep(0.002)
-        assert count <= self.model.refused[resource_id]
-
-    def _count_refused(self, resource_id: str) -> int:
-        events = self._events_of(resource_id)
-        return sum(event["context"]["count"] for event in events if event["eventType"] == REFUSED)
-
-    def _events_of(self, resource_id: str) -> list[dict[str, Any]]:
-        events: list[dict[str, Any]] = self.read(
-            "/v1/audit-events", resourceId=resource_id, sortOrder="ASC", limit=100
-        )["items"]
-        return events
 
     def check_everything(self, count: int) -> None:
         """So many of each kind, the latest; and that the whole chain is as it was written."""
@@ -344,3 +338,8 @@ def check_event(event: dict[str, Any], entry: Entry) -> None:
     context["changed"] = sorted(context.get("changes", []))
     told = {name: context.get(name) for name in entry.context}
     assert told == dict(entry.context), f"{entry.event_type} tells {event['context']}"
+
+
+def count_refused(events: list[dict[str, Any]]) -> int:
+    """How many refused deliveries these tell of."""
+    return sum(event["context"]["count"] for event in events if event["eventType"] == REFUSED)

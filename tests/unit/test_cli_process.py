@@ -12,17 +12,17 @@ from flowker import turns
 from flowker.cli.process import WorkThreads
 
 SCRIPT = """
-import gc, json, resource
+import gc, json, resource, sys
 from flowker.cli.process import tune_process
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 tune_process()
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-print(json.dumps([gc.get_threshold(), gc.get_freeze_count() > 0, soft, hard]))
+print(json.dumps([gc.get_threshold(), gc.get_freeze_count() > 0, sys.getswitchinterval(), soft, hard]))
 """
 
 
 def tuned(soft: int) -> list[object]:
-    """The thresholds of the garbage collector, whether something is frozen, the limits of files."""
+    """The thresholds of the garbage collector, whether something is frozen, the interval, the limits of files."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(soft=soft)], check=True, capture_output=True, text=True
     )
@@ -41,11 +41,11 @@ def interval_s() -> float:
     return round(sys.getswitchinterval(), 6)
 
 
-def test_a_process_looks_for_garbage_rarely() -> None:
+def test_a_process_looks_for_garbage_rarely_and_changes_threads_rarely() -> None:
     """A body of half a million objects is no garbage."""
-    thresholds, has_frozen, *_ = tuned(100)
+    thresholds, has_frozen, switched_every_s, *_ = tuned(100)
 
-    assert (thresholds, has_frozen) == ([20_000, 20, 20], True)
+    assert (thresholds, has_frozen, switched_every_s) == ([20_000, 20, 20], True, turns.ALONE_S)
 
 
 def test_a_process_takes_as_many_files_as_it_may_have() -> None:

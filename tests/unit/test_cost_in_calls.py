@@ -13,13 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-import httpx
 import structlog
 
 from benchmarks.contender import PAYLOAD
 from benchmarks.contenders import starlette_route
 from flowker.app import build
 from flowker.settings import load_settings
+from tests.unit.test_app import running
 
 DELIVERY = 9.04
 """Times a bare Starlette route, which is counted in the same run: deliveries of three nodes, one after another, each
@@ -129,16 +129,11 @@ async def test_a_delivery_makes_no_more_calls_than_it_did(
         service = build(
             load_settings({"API_KEY": "k", "FLOWKER_DATABASE_URL": f"sqlite:///{tmp_path / 'flowker.db'}"})
         )
-        await service.start()
-        transport = httpx.ASGITransport(service.asgi)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://flowker", headers={"X-API-Key": "k"}
-        ) as api:
+        async with running(service) as api:
             created = await api.post("/v1/workflows", json=WORKFLOW)
             activated = await api.post(f"/v1/workflows/{created.json()['workflowId']}/activate")
             delivery = await calls_of(service.asgi, "/v1/webhooks/counted", calls)
             ended = await api.get("/v1/executions", params={"status": "completed", "limit": 100})
-        await service.stop()
 
     record_property("calls of a bare route", bare)
     record_property("calls of a delivery", delivery)
